@@ -1,0 +1,8 @@
+package plugin
+
+import "time"
+
+var epoch = time.Now()
+
+// Clock is monotonic time in nanoseconds since the process began.
+func Clock() int64 { return int64(time.Since(epoch)) }
