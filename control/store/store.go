@@ -88,7 +88,8 @@ type Event struct {
 	Prev   *Object
 }
 
-// Batch is everything that one transaction (or one expiry) changed, in the order of its operations.
+// Batch is everything that one transaction (or one expiry) changed, in the order of its operations. Its events are
+// shared between all watchers and must not be modified.
 type Batch struct {
 	Rev    Rev
 	Events []Event
