@@ -51,8 +51,7 @@ type APISIX struct {
 
 	EnableAdmin       bool // serve the Admin API
 	EnableControl     bool // serve the control API
-	EnableDevMode     bool // one event loop
-	EnableReusePort   bool // accepted; every loop has its own listening socket either way
+	EnableDevMode     bool // one event loop: applied to Sluice.L7.Loops already
 	EnableIPv6        bool // listeners without an IP listen on [::] too
 	EnableHTTP2       bool // offer HTTP/2
 	EnableServerToken bool // enable_server_tokens: name the version in the Server header
@@ -230,16 +229,18 @@ type Deployment struct {
 type Admin struct {
 	// KeyRequired is admin_key_required; false opens the Admin API to everybody whom AllowAdmin lets through.
 	KeyRequired bool
-	// Keys are the configured keys, without those whose key is empty: see AdminKeys.
-	Keys       []AdminKey
-	EnableCORS bool
-	EnableUI   bool
-	// AllowAdmin are the client addresses that may use the Admin API; empty means any.
+	// Keys are the configured keys, without those whose key is empty: see the function AdminKeys.
+	Keys []AdminKey
+	// GenerateKey says that no key with the role admin is configured and one is to be generated.
+	GenerateKey bool
+	EnableCORS  bool
+	EnableUI    bool
+	// AllowAdmin are the client addresses that may use the Admin API. Empty means nobody, as in APISIX; when
+	// everybody may, it holds 0.0.0.0/0 and ::/0.
 	AllowAdmin []netip.Prefix
 	Listen     Addr // defaults to 0.0.0.0:9180
 	HTTPS      bool
 	MTLS       AdminMTLS
-	APIVersion string // "v3" or "v2"
 }
 
 // AdminKey is one key of the Admin API.

@@ -40,7 +40,6 @@ func Default() *Config {
 			},
 			EnableAdmin:       true,
 			EnableControl:     true,
-			EnableReusePort:   true,
 			EnableIPv6:        true,
 			EnableHTTP2:       true,
 			EnableServerToken: true,
@@ -68,11 +67,11 @@ func Default() *Config {
 			ConfigProvider: "etcd",
 			Admin: Admin{
 				KeyRequired: true,
+				GenerateKey: true,
 				EnableCORS:  true,
 				EnableUI:    true,
 				AllowAdmin:  []netip.Prefix{netip.MustParsePrefix("127.0.0.0/24")},
 				Listen:      Addr{IP: "0.0.0.0", Port: 9180},
-				APIVersion:  "v3",
 			},
 			Etcd: Etcd{
 				Host:               []string{"http://127.0.0.1:2379"},
