@@ -83,7 +83,14 @@ type Ref struct {
 	Kind Kind
 	// Format is the message when the object does not exist, with one %s for the id.
 	Format string
+	// Type is what the field "type" of the object must be, or empty when it does not matter.
+	Type string
+	// TypeFormat is the message when it is not, with one %s for the id.
+	TypeFormat string
 }
+
+// WrongType is the error_msg for a reference to an object whose type is not Type.
+func (r Ref) WrongType(id string) string { return fmt.Sprintf(r.TypeFormat, id) }
 
 // Missing is the error_msg for a reference to an object that does not exist.
 func (r Ref) Missing(id string) string { return fmt.Sprintf(r.Format, id) }
@@ -133,7 +140,8 @@ var (
 // clientCert is the reference of an upstream below path to a client certificate.
 func clientCert(path ...string) Ref {
 	return Ref{Path: append(path, "tls", "client_cert_id"), Kind: SSLs,
-		Format: "failed to fetch ssl info by ssl id [%s], response code: 404"}
+		Format: "failed to fetch ssl info by ssl id [%s], response code: 404", Type: "client",
+		TypeFormat: "failed to fetch ssl info by ssl id [%s], wrong ssl type"}
 }
 
 // upstreamUse is a deletion rule of upstreams for the upstreams of traffic-split in another kind.
