@@ -34,12 +34,6 @@ var _ store.Store = (*Store)(nil)
 // open, with store.ErrReadOnly on a read-only file system, and if the journal cannot be read at all; see the package
 // comment for what it repairs.
 func Open(dir string, opts Options) (*Store, error) {
-	if opts.Logger == nil {
-		opts.Logger = slog.New(slog.DiscardHandler)
-	}
-	if opts.CompactAt == 0 {
-		opts.CompactAt = defaultCompactAt
-	}
 	fs := disk{}
 	if err := makeDir(fs, dir); err != nil {
 		return nil, fmt.Errorf("make store directory %s: %w", dir, classify(err))
@@ -75,6 +69,12 @@ func (s *Store) Close() error {
 
 // open reads, repairs and starts the store; the caller holds the lock.
 func open(fs filesystem, dir string, opts Options) (*Store, error) {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.CompactAt == 0 {
+		opts.CompactAt = defaultCompactAt
+	}
 	l := &log{fs: fs, dir: dir, logger: opts.Logger, compactAt: opts.CompactAt, tidyAt: opts.CompactAt}
 	data, err := fs.readFile(l.path())
 	fresh := errors.Is(err, os.ErrNotExist)
