@@ -90,6 +90,7 @@ var families = []struct {
 		}
 	}},
 	{"post_arg.", postArgPath},
+	{"graphql_", graphqlVar},
 }
 
 func sentHTTP(n string) Var {
