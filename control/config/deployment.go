@@ -100,7 +100,7 @@ func (p *parser) adminKeys(s *section, a *Admin) {
 		item.text("name", &k.Name)
 		item.oneOf("role", &k.Role, "admin", "viewer")
 		key := item.get("key")
-		if key != nil && key.kind == kindInt { // an unquoted key of digits only
+		if key != nil && (key.kind == kindInt || key.kind == kindFloat) { // an unquoted key that looks like a number
 			k.Key = Secret(key.text)
 		} else {
 			item.secret("key", &k.Key)
