@@ -109,8 +109,9 @@ func (r *Request) Reset() {
 // that comes byte by byte costs time linear in its length. After any other
 // outcome the next call starts a new head; Reset does so at any time.
 //
-// A CONNECT request with an authority-form target parses, as FormAuthority: a
-// caller that does not tunnel answers 405 or 501 and closes.
+// A CONNECT request with an authority-form target parses, as FormAuthority; a
+// caller that does not tunnel answers 405 and closes. CONNECT with any other
+// form is refused with 400.
 func (r *Request) Parse(buf []byte, lim *Limits) error {
 	if r.scanned != 0 && !headMayEnd(buf, &r.scanned, r.wake, lim) {
 		return ErrIncomplete
@@ -119,6 +120,10 @@ func (r *Request) Parse(buf []byte, lim *Limits) error {
 	r.scanned, r.wake = 0, 0
 	if err == ErrIncomplete {
 		r.scanned, r.wake = len(buf), nextWake(len(buf))
+		// A target without end is refused once it must be too long.
+		if n := maxMethodBytes + lim.targetBytes() + 4; len(buf) < n {
+			r.wake = min(r.wake, n)
+		}
 	}
 	return err
 }
@@ -243,6 +248,9 @@ func (r *Request) parseLine(buf []byte, maxTarget int) (int, error) {
 
 	r.Scheme, r.Host = nil, nil
 	if target[0] == '/' {
+		if string(r.Method) == "CONNECT" {
+			return 0, errTargetForm
+		}
 		r.Form = FormOrigin
 		return p, r.splitPath(target)
 	}
