@@ -18,7 +18,7 @@ import (
 func ValidateResource(kind model.Kind, doc map[string]any) (map[string]any, error) {
 	info, ok := model.Lookup(kind)
 	if !ok || info.Schema == "" {
-		return nil, fmt.Errorf("Unsupported resource type: %s", clip(string(kind)))
+		return nil, fmt.Errorf("unsupported resource type: %s", clip(string(kind)))
 	}
 	s, ok := Resource(info.Schema)
 	if !ok {
