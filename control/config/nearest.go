@@ -3,9 +3,9 @@ package config
 // maxTypo bounds the length of words that are compared; the comparison is quadratic.
 const maxTypo = 64
 
-// nearest returns the known name that word is most likely a typo of, "" when none is close: at most one edit
+// Nearest returns the known name that word is most likely a typo of, "" when none is close: at most one edit
 // for each three letters.
-func nearest(word string, known []string) string {
+func Nearest(word string, known []string) string {
 	if len(word) > maxTypo {
 		return ""
 	}

@@ -154,7 +154,7 @@ func (s *section) oneOf(key string, dst *string, allowed ...string) {
 	}
 	if !slices.Contains(allowed, v) {
 		msg := "expected " + want + ", got " + quote(v)
-		if near := nearest(v, allowed); near != "" {
+		if near := Nearest(v, allowed); near != "" {
 			msg += ": did you mean " + near + "?"
 		}
 		s.p.fail(n.line, s.field(key), "%s", msg)
@@ -401,7 +401,7 @@ func (p *parser) unknown() {
 				continue
 			}
 			hint := ""
-			if near := nearest(e.key, s.known); near != "" {
+			if near := Nearest(e.key, s.known); near != "" {
 				hint = ": did you mean " + near + "?"
 			} else if elsewhere := sameKey(e.key, paths); elsewhere != "" {
 				hint = ": it belongs under " + elsewhere
