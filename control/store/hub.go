@@ -89,7 +89,7 @@ func (h *Hub) All(ctx context.Context) ([]Object, Rev, error) {
 	for _, e := range h.index.entries {
 		out = append(out, *e.object)
 	}
-	slices.SortFunc(out, func(a, b Object) int { return compareObjects(&a, &b) })
+	slices.SortFunc(out, func(a, b Object) int { return CompareObjects(&a, &b) })
 	return out, h.rev, nil
 }
 

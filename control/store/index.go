@@ -107,13 +107,13 @@ func (x *index) state(rev Rev) State {
 		s.Items = append(s.Items, Change{Key: k, Object: e.object, Expires: e.expires})
 	}
 	slices.SortFunc(s.Items, func(a, b Change) int {
-		return compareObjects(a.Object, b.Object)
+		return CompareObjects(a.Object, b.Object)
 	})
 	return s
 }
 
-// compareObjects orders objects of different kinds.
-func compareObjects(a, b *Object) int {
+// CompareObjects orders objects as All does: by Create, then by kind and ID.
+func CompareObjects(a, b *Object) int {
 	return cmp.Or(
 		cmp.Compare(a.Create, b.Create),
 		cmp.Compare(a.Key.Kind, b.Key.Kind),

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/sluice-gateway/sluice/control/model"
 	"github.com/sluice-gateway/sluice/control/store"
@@ -73,6 +74,7 @@ func load(data []byte) (image, error) {
 		c.Object.Value = bytes.Clone(c.Object.Value)
 		img.state.Items = append(img.state.Items, c)
 	}
+	slices.SortFunc(img.state.Items, func(a, b store.Change) int { return store.CompareObjects(a.Object, b.Object) })
 	return img, nil
 }
 
