@@ -17,7 +17,7 @@ const (
 )
 
 // ring is consistent hashing: a key belongs to the node of the first point at or after the key's hash. Points and hash are those of
-// APISIX's balancer (CRC-32 of "host NUL port" chained with the previous point, as nginx's "hash consistent" has it), so keys stay with their
+// APISIX's balancer (each point is the CRC-32 of "host NUL port" and the point before, as in nginx's "hash ... consistent"), so keys stay with their
 // nodes when a gateway is replaced. Retries take the next point of another node.
 type ring struct {
 	nodes  []*Node
@@ -43,7 +43,7 @@ func newRing(nodes []*Node) *ring {
 		base := crc32.ChecksumIEEE(id)
 		var prev [4]byte
 		for range num {
-			h := crc32.Update(^base, crc32.IEEETable, prev[:])
+			h := crc32.Update(base, crc32.IEEETable, prev[:])
 			r.points = append(r.points, point{h, uint32(i)})
 			binary.LittleEndian.PutUint32(prev[:], h)
 		}

@@ -39,8 +39,8 @@ func (b *leastConn) pick(p *Pick, l level) *Node {
 			continue
 		}
 		c := 1 + max(0, n.st.inflight.Load())
-		// c/n.share < load/best.share without a division.
-		if best == nil || c*best.share < load*n.share {
+		// c/n.share < load/best.share without a division; in floating point because large weights would overflow.
+		if best == nil || float64(c)*float64(best.share) < float64(load)*float64(n.share) {
 			best, load = n, c
 		}
 		if load == 1 && b.uniform {

@@ -115,10 +115,10 @@ func (r *registry) get(id identity) *state {
 	return st
 }
 
-// newNode fills a node of the configured host and port at an address.
-func newNode(host string, port, weight, priority int, addr netip.AddrPort, scheme string, st *state) *Node {
-	n := &Node{ID: st.id, Addr: addr, Host: host, Port: port, HostPort: host + ":" + strconv.Itoa(port),
-		Weight: weight, Priority: priority, hostOnly: []byte(host), st: st}
+// newNode fills a node of the configured host and port at an address; its state is set by the caller.
+func newNode(host string, port, weight, priority int, addr netip.AddrPort, scheme string) *Node {
+	n := &Node{Addr: addr, Host: host, Port: port, HostPort: host + ":" + strconv.Itoa(port),
+		Weight: weight, Priority: priority, hostOnly: []byte(host)}
 	n.hostPort = []byte(n.HostPort)
 	n.HostHeader = n.HostFor(scheme)
 	return n

@@ -82,8 +82,8 @@ const (
 	defaultKeepaliveIdle     = 60 * time.Second
 )
 
-// maxWeight bounds a node's weight so that sums and shares fit their integers.
-const maxWeight = math.MaxInt32
+// maxWeight bounds a node's weight so that sums of shares fit 64 bits. APISIX's own tests use weights of 4,000,000,000.
+const maxWeight = 100_000_000_000
 
 // TimeoutsOf converts a snapshot's timeouts; a step without a value gets base's. The error names the field.
 func TimeoutsOf(t *snapshot.Timeout, base Timeouts) (Timeouts, error) {
