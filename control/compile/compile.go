@@ -16,6 +16,7 @@ import (
 	"encoding/json"
 	"log/slog"
 
+	"github.com/sluice-gateway/sluice/control/crypt"
 	"github.com/sluice-gateway/sluice/control/schema"
 )
 
@@ -62,12 +63,6 @@ type Plugins interface {
 	All() []*PluginInfo
 }
 
-// Decrypter opens what data encryption sealed. crypt.Keyring is one.
-type Decrypter interface {
-	// Decrypt returns the clear text, or an error when the text is not sealed with any of its keys.
-	Decrypt(text string) (string, error)
-}
-
 // Options are the surroundings of a Compiler.
 type Options struct {
 	// Plugins is required.
@@ -75,7 +70,7 @@ type Options struct {
 	// Env looks up environment variables for $env:// references; nil is an empty environment.
 	Env func(name string) (string, bool)
 	// Keyring decrypts encrypt_fields, SSL keys and upstream client keys; nil when encryption is off.
-	Keyring Decrypter
+	Keyring *crypt.Keyring
 	// CheckVars judges a condition expression (vars, _meta.filter); nil accepts all. Its errors are shown after
 	// "failed to validate the 'vars' expression: ".
 	CheckVars func(expr json.RawMessage) error
