@@ -158,9 +158,9 @@ func (c *dnsClient) exchange(ctx context.Context, server, name string, typ uint1
 	q := new(dns.Msg)
 	q.SetQuestion(name, typ)
 	q.SetEdns0(udpSize, false)
-	m, _, err := c.udp.ExchangeContext(ctx, q, server)
+	m, err := ask(ctx, &c.udp, q, server)
 	if err == nil && m.Truncated {
-		m, _, err = c.tcp.ExchangeContext(ctx, q, server)
+		m, err = ask(ctx, &c.tcp, q, server)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ask %s: %w", server, err)
@@ -168,7 +168,7 @@ func (c *dnsClient) exchange(ctx context.Context, server, name string, typ uint1
 	if m.Rcode == dns.RcodeFormatError && m.IsEdns0() == nil {
 		// A server without EDNS (RFC 6891 section 7).
 		q.Extra = nil
-		if m, _, err = c.udp.ExchangeContext(ctx, q, server); err != nil {
+		if m, err = ask(ctx, &c.udp, q, server); err != nil {
 			return nil, fmt.Errorf("ask %s: %w", server, err)
 		}
 	}
@@ -176,6 +176,22 @@ func (c *dnsClient) exchange(ctx context.Context, server, name string, typ uint1
 		return nil, fmt.Errorf("ask %s: the answer is to another question", server)
 	}
 	return m, nil
+}
+
+// ask sends one query and waits for its answer. Unlike the client's own method it ends when ctx does, not only at ctx's deadline.
+func ask(ctx context.Context, c *dns.Client, q *dns.Msg, server string) (*dns.Msg, error) {
+	conn, err := c.DialContext(ctx, server)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	m, _, err := c.ExchangeWithConnContext(ctx, q, conn)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	return m, err
 }
 
 // readAnswer follows the aliases of an answer from name on and returns the addresses at the end of the chain, the name there, and the lowest

@@ -5,9 +5,9 @@ import "sync/atomic"
 // leastConn picks the node with the fewest requests in flight for its weight, the new one counted (apisix/balancer/least_conn.lua). Among equal
 // ones the nodes take turns: each pick of a loop starts to look one node further on.
 type leastConn struct {
-	nodes   []*Node
-	loops   []lcLoop
-	uniform bool // all weights are the same, so no node can beat an idle one
+	nodes []*Node
+	loops []lcLoop
+	most  int64 // the highest share: an idle node that has it cannot be beaten
 }
 
 type lcLoop struct {
@@ -17,8 +17,9 @@ type lcLoop struct {
 
 func newLeastConn(nodes []*Node, loops int) *leastConn {
 	b := &leastConn{nodes: nodes, loops: make([]lcLoop, loops)}
-	_, total := weights(nodes)
-	b.uniform = total == int64(len(nodes))
+	for _, n := range nodes {
+		b.most = max(b.most, n.share)
+	}
 	for i := range b.loops {
 		b.loops[i].pos.Store(uint64(i * len(nodes) / loops))
 	}
@@ -43,7 +44,7 @@ func (b *leastConn) pick(p *Pick, l level) *Node {
 		if best == nil || float64(c)*float64(best.share) < float64(load)*float64(n.share) {
 			best, load = n, c
 		}
-		if load == 1 && b.uniform {
+		if load == 1 && best.share == b.most {
 			break
 		}
 	}

@@ -508,7 +508,10 @@ func TestConcurrentUse(t *testing.T) {
 	for _, typ := range types {
 		t.Run(typ, func(t *testing.T) {
 			s := newSet(t, Options{Loops: 8})
-			c := letters(typ, 3, 2, 1, 70_000, 1)
+			c := letters(typ, 3, 2, 1, 7, 1)
+			if typ == "roundrobin" {
+				c = letters(typ, 3, 2, 1, 70_000, 1) // too long for a kept sequence
+			}
 			u := get(t, s, c)
 			var wg sync.WaitGroup
 			for g := range 8 {
@@ -567,10 +570,11 @@ func TestPickDoesNotAllocate(t *testing.T) {
 					c.Nodes = append(c.Nodes, snapshot.Node{Host: "10.0.0.1", Port: i + 1, Weight: 1 + i%3})
 				}
 				u := get(t, s, c)
-				p := Pick{Key: []byte("key")}
+				var p Pick
+				key := []byte("key")
 				allocs := testing.AllocsPerRun(500, func() {
 					p.Reset()
-					p.Now++
+					p.Now, p.Key = 1, key
 					n, err := u.Pick(&p)
 					if err != nil {
 						t.Fatal(err)
@@ -596,11 +600,12 @@ func BenchmarkPick(b *testing.B) {
 					c.Nodes = append(c.Nodes, snapshot.Node{Host: "10.0.0.1", Port: i + 1, Weight: 1 + i%3})
 				}
 				u := get(b, s, c)
-				p := Pick{Key: []byte("127.0.0.1")}
+				var p Pick
+				key := []byte("127.0.0.1")
 				b.ReportAllocs()
 				for b.Loop() {
 					p.Reset()
-					p.Now, p.Key = p.Now+1, append(p.Key[:0], "127.0.0.1"...)
+					p.Now, p.Key = 1, key
 					n, err := u.Pick(&p)
 					if err != nil {
 						b.Fatal(err)
