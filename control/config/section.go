@@ -341,16 +341,6 @@ func (s *section) object(key string) *section {
 // has says that the file has this section.
 func (s *section) has() bool { return s.node != nil }
 
-// raw returns the object under key with the types of encoding/json; nil when there is none.
-func (s *section) raw(key string) map[string]any {
-	sub := s.object(key)
-	sub.open = true
-	if !sub.has() {
-		return nil
-	}
-	return sub.node.json().(map[string]any)
-}
-
 // ignore names keys of APISIX that mean nothing here, and says so when the file has one.
 func (s *section) ignore(why string, keys ...string) {
 	for _, key := range keys {
