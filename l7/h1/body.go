@@ -47,7 +47,7 @@ const (
 func (b *Body) Reset(f Framing, length int64, lim *Limits) {
 	b.framing = f
 	b.state, b.digits, b.remaining, b.ext, b.failed = atSize, 0, 0, 0, nil
-	b.done = f == BodyNone
+	b.done = false
 	if f == BodyLength {
 		b.remaining = max(length, 0)
 		b.done = b.remaining == 0
@@ -58,7 +58,7 @@ func (b *Body) Reset(f Framing, length int64, lim *Limits) {
 }
 
 // Done reports whether the body has ended, its trailer section included.
-func (b *Body) Done() bool { return b.done }
+func (b *Body) Done() bool { return b.done || b.framing == BodyNone }
 
 // Framing returns the framing given to Reset.
 func (b *Body) Framing() Framing { return b.framing }
@@ -75,7 +75,7 @@ func (b *Body) Remaining() int64 {
 // Trailers returns the trailer fields once Done reports true. They are owned by
 // the Body and valid until Reset. Forward only those that TrailerAllowed admits.
 func (b *Body) Trailers() []Field {
-	if !b.done {
+	if !b.Done() {
 		return nil
 	}
 	return b.trailers.Fields
@@ -87,7 +87,7 @@ func (b *Body) EOF() error {
 	if b.framing == BodyUntilClose {
 		b.done = true
 	}
-	if !b.done {
+	if !b.Done() {
 		return errBodyCut
 	}
 	return nil
@@ -103,7 +103,7 @@ func (b *Body) EOF() error {
 // Error.Upstream), comes with n = 0 and repeats on the next call; data returned
 // before is good.
 func (b *Body) Next(in []byte) (data []byte, n int, err error) {
-	if b.done {
+	if b.Done() {
 		return nil, 0, nil
 	}
 	switch b.framing {

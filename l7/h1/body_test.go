@@ -141,3 +141,11 @@ func TestTrailersAreOwned(t *testing.T) {
 		t.Errorf("trailer value is %q after the input was overwritten", got)
 	}
 }
+
+func TestZeroBodyIsEmpty(t *testing.T) {
+	var b Body
+	data, n, err := b.Next([]byte("GET / HTTP/1.1"))
+	if len(data) != 0 || n != 0 || err != nil || !b.Done() || b.EOF() != nil {
+		t.Errorf("Next = %q, %d, %v, done %v", data, n, err, b.Done())
+	}
+}

@@ -259,3 +259,15 @@ func TestNamedByConnection(t *testing.T) {
 		t.Error("a field that was not sent is found")
 	}
 }
+
+func TestDefaultLimits(t *testing.T) {
+	want := DefaultLimits()
+	for name, lim := range map[string]*Limits{"nil": nil, "zero": {}, "default": &want} {
+		t.Run(name, func(t *testing.T) {
+			got := Limits{lim.headBytes(), lim.fields(), lim.targetBytes(), lim.chunkExtBytes(), lim.trailerBytes()}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("limits (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
