@@ -169,7 +169,8 @@ func (r *Resolver) start(n *name) {
 // settle records the outcome of a lookup and plans the next.
 func (r *Resolver) settle(n *name, addrs []netip.Addr, ttl time.Duration, err error) {
 	r.mu.Lock()
-	changed, wasDown := false, n.failures > 0
+	changed, wasDown, first := false, n.failures > 0, !n.settled
+	n.settled = true
 	next := ttl - ttl/10
 	if err != nil {
 		next = min(r.opts.MinTTL<<min(n.failures, 16), maxRetryDelay)
@@ -206,9 +207,8 @@ func (r *Resolver) settle(n *name, addrs []netip.Addr, ttl time.Duration, err er
 	case err == nil && wasDown:
 		r.log.Info("upstream host resolves again", "host", n.host, "addresses", kept)
 	}
-	if !n.settled {
-		n.settled = true // only one lookup of a name runs at a time
-		close(n.first)
+	if first {
+		close(n.first) // after the tables were rebuilt, which is what waiters want to see
 	}
 }
 

@@ -32,14 +32,7 @@ type zone struct {
 
 func newZone(t testing.TB) *zone {
 	t.Helper()
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", pc.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	l, pc := listenBoth(t)
 	z := &zone{addr: pc.LocalAddr().String(), records: map[string][]string{}, rcode: map[string]int{}, queries: map[string]int{}}
 	for _, s := range []*dns.Server{{PacketConn: pc, Handler: z}, {Listener: l, Handler: z}} {
 		started := make(chan struct{})
@@ -53,6 +46,26 @@ func newZone(t testing.TB) *zone {
 		})
 	}
 	return z
+}
+
+// listenBoth listens on the same port with TCP and UDP.
+func listenBoth(t testing.TB) (net.Listener, net.PacketConn) {
+	t.Helper()
+	var last error
+	for range 50 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		pc, err := net.ListenPacket("udp", l.Addr().String())
+		if err == nil {
+			return l, pc
+		}
+		last = err // another process has the UDP port
+		l.Close()
+	}
+	t.Fatal(last)
+	return nil, nil
 }
 
 // set replaces the records of a name and type; each is "TTL data".
