@@ -57,7 +57,7 @@ func (l *linker) lookup(e *entry, ref model.Ref, id string) (*entry, error) {
 	}
 	target := l.result.kinds[ref.Kind].at(o)
 	if target == nil || target.out == nil {
-		return nil, fmt.Errorf("%s does not compile", key)
+		return nil, fmt.Errorf("%s does not compile", resourceKey(key))
 	}
 	return target, nil
 }
@@ -114,7 +114,7 @@ func (l *linker) clientCert(e *entry, id string) (snapshot.KeyPair, error) {
 	}
 	target := l.result.kinds[model.SSLs].at(o)
 	if target == nil || target.unit == nil {
-		return snapshot.KeyPair{}, fmt.Errorf("%s does not compile", key)
+		return snapshot.KeyPair{}, fmt.Errorf("%s does not compile", resourceKey(key))
 	}
 	pair, ok := target.unit.ssl.clientCert()
 	if !ok {
@@ -367,6 +367,9 @@ func collect[Out, T any](fresh bool, was []*T, list *compiled, get func(Out) *T)
 	if !fresh {
 		return was
 	}
+	if len(list.all()) == 0 {
+		return nil
+	}
 	out := make([]*T, 0, len(list.all()))
 	for _, e := range list.all() {
 		if e.out == nil {
@@ -407,8 +410,8 @@ func (l *linker) globalRules() []*snapshot.Plugin {
 			if first := holder[u.name]; first != nil {
 				twice[u.name] = true
 				l.result.problems[model.GlobalRules] = append(l.result.problems[model.GlobalRules], snapshot.Problem{
-					Key: e.src.Key.String(),
-					Err: fmt.Sprintf("plugin %s stands in %s too and runs in neither: take it out of one", u.name, first.Key),
+					Key: resourceKey(e.src.Key),
+					Err: fmt.Sprintf("plugin %s stands in %s too and runs in neither: take it out of one", u.name, resourceKey(first.Key)),
 				})
 				continue
 			}

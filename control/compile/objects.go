@@ -97,11 +97,10 @@ func (l *objectList) with(changes map[string]*store.Object) *objectList {
 			added = append(added, object)
 		}
 	}
-	// Small edits find what they replace by binary search, so the pass below compares pointers, not strings.
-	removed := make(map[*store.Object]bool, len(changes))
+	var removed []*store.Object
 	for id := range changes {
 		if at, ok := slices.BinarySearchFunc(old.byID, id, objectID); ok {
-			removed[old.byID[at]] = true
+			removed = append(removed, old.byID[at])
 		}
 	}
 	return &objectList{
@@ -110,22 +109,30 @@ func (l *objectList) with(changes map[string]*store.Object) *objectList {
 	}
 }
 
-// merge returns the sorted list without what is removed and with what is added.
-func merge(list, added []*store.Object, removed map[*store.Object]bool,
-	compare func(a, b *store.Object) int) []*store.Object {
+// merge returns the sorted list without what is removed, which is in it, and with what is added. What lies between is
+// copied in runs.
+func merge(list, added, removed []*store.Object, compare func(a, b *store.Object) int) []*store.Object {
 	slices.SortFunc(added, compare)
+	slices.SortFunc(removed, compare)
 	out := make([]*store.Object, 0, len(list)-len(removed)+len(added))
 	from := 0
 	keep := func(to int) {
-		for ; from < to; from++ {
-			if len(removed) == 0 || !removed[list[from]] {
-				out = append(out, list[from])
+		for len(removed) > 0 {
+			at, _ := slices.BinarySearchFunc(list, removed[0], compare)
+			if at >= to {
+				break
 			}
+			out = append(out, list[from:at]...)
+			from, removed = at+1, removed[1:]
+		}
+		if from < to {
+			out = append(out, list[from:to]...)
+			from = to
 		}
 	}
 	for _, object := range added {
-		at, _ := slices.BinarySearchFunc(list[from:], object, compare)
-		keep(from + at)
+		at, _ := slices.BinarySearchFunc(list, object, compare)
+		keep(at)
 		out = append(out, object)
 	}
 	keep(len(list))

@@ -142,7 +142,7 @@ func (x *examination) plugin(name string, value any, kind SchemaKind) (use, erro
 		x.warn("plugins.%s.%s", name, note)
 	}
 	u.unresolved = len(notes) > 0
-	u.plugin = &snapshot.Plugin{Name: name, Conf: conf, Resource: x.key.String()}
+	u.plugin = &snapshot.Plugin{Name: name, Conf: conf, Resource: resourceKey(x.key)}
 	if filter, ok := meta["filter"]; ok {
 		u.plugin.Filter = canonical(filter)
 	}
@@ -187,7 +187,7 @@ func (x *examination) conf(info *PluginInfo, kind SchemaKind, holder, rest map[s
 	if x.stored {
 		if err := x.c.keyring.DecryptFields(doc, x.c.sealed[sealedKey{info.Name, kind}]); err != nil {
 			// As in APISIX: usually a value written before its field was marked or encryption was switched on.
-			x.c.logger.Debug("plugin field is not encrypted", "resource", x.key.String(), "plugin", info.Name, "err", err)
+			x.c.logger.Debug("plugin field is not encrypted", "resource", resourceKey(x.key), "plugin", info.Name, "err", err)
 		}
 	}
 	var full any = doc

@@ -3,6 +3,7 @@ package compile
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -125,10 +126,17 @@ type world struct {
 
 func newWorld(tb testing.TB) *world { return &world{tb, NewObjects(0, nil)} }
 
-// put stores an object; a value of "" deletes it.
+// put stores an object, with its id where the schema demands one; a value of "" deletes it.
 func (w *world) put(path, value string) {
 	w.tb.Helper()
-	w.putKey(keyOf(w.tb, path), value)
+	key := keyOf(w.tb, path)
+	switch key.Kind {
+	case model.PluginConfigs, model.ConsumerGroups, model.GlobalRules:
+		if value != "" {
+			value = fmt.Sprintf(`{"id":%q,%s`, key.ID, value[1:])
+		}
+	}
+	w.putKey(key, value)
 }
 
 func (w *world) putKey(key model.Key, value string) {

@@ -64,7 +64,7 @@ func (r *Result) NewFailure(prev *Result, deleted func(model.Key) bool) error {
 			if e := r.kinds[key.Kind].find(key.ID); e != nil && e.err == nil && slices.ContainsFunc(e.deps, deleted) {
 				continue
 			}
-			return fmt.Errorf("%s: %w", key, failing[key])
+			return fmt.Errorf("%s: %w", resourceKey(key), failing[key])
 		}
 	}
 	return nil
@@ -310,13 +310,13 @@ func (r *Result) note(kind model.Kind, entries []*entry) {
 				r.failing[kind] = make(map[model.Key]error)
 			}
 			r.failing[kind][key] = err
-			r.problems[kind] = append(r.problems[kind], snapshot.Problem{Key: key.String(), Err: err.Error()})
+			r.problems[kind] = append(r.problems[kind], snapshot.Problem{Key: resourceKey(key), Err: err.Error()})
 		}
 		if e.unit == nil {
 			continue
 		}
 		for _, warning := range e.unit.warnings {
-			r.problems[kind] = append(r.problems[kind], snapshot.Problem{Key: key.String(), Err: warning})
+			r.problems[kind] = append(r.problems[kind], snapshot.Problem{Key: resourceKey(key), Err: warning})
 		}
 	}
 }

@@ -85,7 +85,7 @@ func (x *examination) upstream(doc, full map[string]any, m *model.Upstream) (*up
 		return nil, err
 	}
 	unit.up = &snapshot.Upstream{
-		Resource:      x.key.String(),
+		Resource:      resourceKey(x.key),
 		ID:            x.key.ID,
 		Name:          m.Name,
 		Type:          m.Type,

@@ -14,3 +14,12 @@ type View interface {
 	// Rev is the revision of the state.
 	Rev() store.Rev
 }
+
+// resourceKey is a key as APISIX writes it in its store: objects with an owner stand below it
+// ("/consumers/jack/credentials/c1").
+func resourceKey(key model.Key) string {
+	if info, ok := model.Lookup(key.Kind); ok && info.Parent != "" {
+		return model.Key{Kind: info.Parent, ID: key.ID}.String()
+	}
+	return key.String()
+}
