@@ -99,30 +99,26 @@ func TestCrash(t *testing.T) {
 	}
 	dry := newMemFS()
 	renames := 0
-	dry.before = func(_ int, op string) error {
+	dry.hook(func(_ int, op string) error {
 		if op == "rename" {
 			renames++
 		}
 		return nil
-	}
+	})
 	if acked := run(t, dry); acked != workloadSteps || renames < 4 {
 		t.Fatalf("without a crash %d transactions and %d rewrites were done", acked, renames)
 	}
 	for crash := 1; crash <= dry.count()+1; crash++ {
 		fs := newMemFS()
-		at := ""
-		fs.before = func(n int, op string) error {
-			if n == crash {
-				at = op
-			}
+		fs.hook(func(n int, _ string) error {
 			if n >= crash {
 				return errCrash
 			}
 			return nil
-		}
+		})
 		acked := run(t, fs)
 		for _, l := range losses {
-			where := fmt.Sprintf("operation %d (%s), %s, %d acknowledged", crash, at, l.name, acked)
+			where := fmt.Sprintf("operation %d (%s), %s, %d acknowledged", crash, fs.op(crash), l.name, acked)
 			left := fs.after(l)
 			s, err := open(left, "/store", smallOptions)
 			if err != nil {
@@ -133,7 +129,18 @@ func TestCrash(t *testing.T) {
 			if !same || len(s.Recovery().Damaged) > 0 || s.Recovery().LostObjects > 0 {
 				t.Fatalf("%s: recovery %+v (-want +got):\n%s", where, s.Recovery(), cmp.Diff(states[acked], got))
 			}
-			// The store that came back must keep what it acknowledges over the next cut.
+			// What it shows now, and what it acknowledges, must survive the next cut.
+			shown := content(t, s)
+			for _, l2 := range losses {
+				again, err := open(left.after(l2), "/store", smallOptions)
+				if err != nil {
+					t.Fatalf("%s, then %s: %v", where, l2.name, err)
+				}
+				if diff := diffObjects(shown, content(t, again)); diff != "" {
+					t.Fatalf("%s, then %s (-shown +got):\n%s", where, l2.name, diff)
+				}
+				again.Close()
+			}
 			if _, _, err := s.Txn(t.Context(), []store.Op{{Key: routeKey(9), Value: json.RawMessage(`9`)}}); err != nil {
 				t.Fatalf("%s: %v", where, err)
 			}
@@ -192,21 +199,17 @@ func TestFailure(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				at := ""
-				fs.before = func(n int, op string) error {
-					if n == fail {
-						at = op
-					}
+				fs.hook(func(n int, _ string) error {
 					if n >= fail && n <= fail+tt.last {
 						return tt.err
 					}
 					return nil
-				}
+				})
 				check := 0
 				for n := range workloadSteps {
 					for try := 0; ; try++ {
 						_, _, err := s.Txn(t.Context(), workload(n))
-						where := fmt.Sprintf("operation %d (%s), transaction %d, try %d", fail, at, n, try)
+						where := fmt.Sprintf("operation %d (%s), transaction %d, try %d", fail, fs.op(fail), n, try)
 						if err == nil {
 							break
 						}
@@ -228,7 +231,7 @@ func TestFailure(t *testing.T) {
 					}
 					for _, l := range losses {
 						back, err := open(fs.after(l), "/store", smallOptions)
-						where := fmt.Sprintf("operation %d (%s), after transaction %d, %s", fail, at, n, l.name)
+						where := fmt.Sprintf("operation %d (%s), after transaction %d, %s", fail, fs.op(fail), n, l.name)
 						if err != nil {
 							t.Fatalf("%s: %v", where, err)
 						}
@@ -260,13 +263,13 @@ func TestSyncPrecedesAnswer(t *testing.T) {
 		}
 		var trace []string
 		release := make(chan struct{})
-		fs.before = func(_ int, op string) error {
+		fs.hook(func(_ int, op string) error {
 			trace = append(trace, op)
 			if op == "sync" {
 				<-release
 			}
 			return nil
-		}
+		})
 		const writers = 17
 		acks := make(chan struct{}, writers)
 		write := func(n int) {
@@ -314,12 +317,12 @@ func TestGroupFailure(t *testing.T) {
 		}
 		defer s.Close()
 		release := make(chan error)
-		fs.before = func(_ int, op string) error {
+		fs.hook(func(_ int, op string) error {
 			if op == "sync" {
 				return <-release
 			}
 			return nil
-		}
+		})
 		const writers = 5
 		results := make(chan error, writers+1)
 		write := func(n int) {
@@ -344,9 +347,7 @@ func TestGroupFailure(t *testing.T) {
 				t.Errorf("got error %v, want an I/O error", err)
 			}
 		}
-		fs.mu.Lock()
-		fs.before = nil
-		fs.mu.Unlock()
+		fs.hook(nil)
 		if got := content(t, s); len(got) != 1 {
 			t.Errorf("store has %v", got)
 		}
@@ -376,7 +377,7 @@ func TestExpiryOnFailingDisk(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fs.before = func(int, string) error { return syscall.ENOSPC }
+		fs.hook(func(int, string) error { return syscall.ENOSPC })
 		if b := <-watch; len(b.Events) != 1 || b.Events[0].Object != nil {
 			t.Errorf("batch is %+v", b)
 		}

@@ -106,9 +106,14 @@ func TestTornTail(t *testing.T) {
 	for _, tail := range []struct {
 		name string
 		data []byte
-	}{{"nothing", nil}, {"zeros", make([]byte, 300)}, {"garbage", []byte("R 00\nR zz 0000\n\xff")}} {
+		from int
+	}{
+		{"nothing", nil, sm.ends[sm.heads-1]},
+		{"zeros", make([]byte, 300), sm.ends[5]},
+		{"garbage", []byte("R 00\nR zz 0000\n\xff"), sm.ends[5]},
+	} {
 		t.Run(tail.name, func(t *testing.T) {
-			for cut := sm.ends[sm.heads-1]; cut < len(sm.data); cut++ {
+			for cut := tail.from; cut < len(sm.data); cut++ {
 				whole := sm.heads - 1
 				for whole+1 < len(sm.ends) && sm.ends[whole+1] <= cut {
 					whole++

@@ -196,12 +196,12 @@ func TestDamageNotSaved(t *testing.T) {
 	damaged[sm.ends[4]-5] ^= 1
 	fs := newMemFS()
 	fs.names["/store/journal"] = &inode{data: bytes.Clone(damaged)}
-	fs.before = func(_ int, op string) error {
+	fs.hook(func(_ int, op string) error {
 		if op == "write" {
 			return syscall.ENOSPC
 		}
 		return nil
-	}
+	})
 	_, err := open(fs, "/store", Options{})
 	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(fmt.Sprint(err), "left as it is") {
 		t.Errorf("got error %v", err)

@@ -20,7 +20,7 @@ type memFS struct {
 	mu      sync.Mutex
 	names   map[string]*inode
 	durable map[string]*inode
-	ops     int
+	ops     []string
 	before  func(n int, op string) error
 }
 
@@ -34,11 +34,18 @@ type inode struct {
 
 func newMemFS() *memFS { return &memFS{names: map[string]*inode{}, durable: map[string]*inode{}} }
 
+// hook sets before.
+func (m *memFS) hook(before func(n int, op string) error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.before = before
+}
+
 // step runs the hook. The caller holds no lock, so that a hook may block.
 func (m *memFS) step(op string) error {
 	m.mu.Lock()
-	m.ops++
-	n, before := m.ops, m.before
+	m.ops = append(m.ops, op)
+	n, before := len(m.ops), m.before
 	m.mu.Unlock()
 	if before == nil {
 		return nil
@@ -49,7 +56,17 @@ func (m *memFS) step(op string) error {
 func (m *memFS) count() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.ops
+	return len(m.ops)
+}
+
+// op names operation n, counted from 1, if there was one.
+func (m *memFS) op(n int) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if n > len(m.ops) {
+		return "none"
+	}
+	return m.ops[n-1]
 }
 
 func (m *memFS) readFile(name string) ([]byte, error) {
@@ -141,37 +158,56 @@ func (m *memFS) list(prefix string) []string {
 // A loss says what of the changes that were not synced a power cut takes.
 type loss struct {
 	name        string
+	kill        bool // no power cut
 	names, data bool // lost
 	half        bool // half of the unsynced growth of each file is lost
 }
 
 var losses = []loss{
-	{name: "process killed"},
+	{name: "process killed", kill: true},
+	{name: "nothing lost"},
 	{name: "all lost", names: true, data: true},
 	{name: "names lost", names: true},
 	{name: "content lost", data: true},
 	{name: "half of the content lost", half: true},
 }
 
-// after returns what is found after a power cut.
+// after returns what is found after a power cut, or after the process was killed: then nothing is lost yet, but what
+// was not durable is not so now.
 func (m *memFS) after(l loss) *memFS {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	out := newMemFS()
+	copies := map[*inode]*inode{}
+	keep := func(f *inode) *inode {
+		if copies[f] == nil {
+			c := &inode{data: bytes.Clone(f.data), synced: bytes.Clone(f.synced)}
+			switch {
+			case l.data:
+				c.data = c.synced
+			case l.half && len(c.data) > len(c.synced):
+				c.data = c.data[:(len(c.data)+len(c.synced))/2]
+			}
+			if !l.kill {
+				c.synced = c.data
+			}
+			copies[f] = c
+		}
+		return copies[f]
+	}
 	names := m.names
 	if l.names {
 		names = m.durable
 	}
 	for name, f := range names {
-		data := f.data
-		switch {
-		case l.data:
-			data = f.synced
-		case l.half && len(data) > len(f.synced):
-			data = data[:(len(data)+len(f.synced))/2]
-		}
-		kept := &inode{data: bytes.Clone(data), synced: bytes.Clone(data)}
-		out.names[name], out.durable[name] = kept, kept
+		out.names[name] = keep(f)
+	}
+	durable := names
+	if l.kill {
+		durable = m.durable
+	}
+	for name, f := range durable {
+		out.durable[name] = keep(f)
 	}
 	return out
 }
