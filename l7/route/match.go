@@ -2,12 +2,11 @@ package route
 
 import (
 	"sort"
-	"strings"
 
 	"github.com/sluice-gateway/sluice/l7/plugin"
 )
 
-// bucket is what a path tree keeps under one key.
+// bucket is what a path index keeps under one key.
 type bucket struct {
 	// exact holds the URIs that are the key, prefix those that begin with it, both in the order in which they are tried.
 	exact, prefix []*entry
@@ -16,7 +15,7 @@ type bucket struct {
 	first [1]*entry
 }
 
-// hostLeaf is what the host tree keeps under one reversed name.
+// hostLeaf is what the host index keeps under one reversed name: the paths for the name itself and for those that end with it.
 type hostLeaf struct {
 	exact, wild hostPaths
 	edit        *edit
@@ -24,7 +23,7 @@ type hostLeaf struct {
 
 type hostPaths struct {
 	pattern string
-	paths   *node[bucket]
+	paths   *index[bucket]
 }
 
 func (l *hostLeaf) own(ed *edit) *hostLeaf {
@@ -54,8 +53,8 @@ func before(a, b *entry) bool {
 	return a.written < b.written
 }
 
-// with returns the bucket with e added or taken out, or nil when it is then empty. b may be nil.
-func (b *bucket) with(ed *edit, e *entry, add bool) *bucket {
+// with returns the bucket with e added or taken out, or nil when it is then empty, and by how much the number of keys with prefixes changes. b may be nil.
+func (b *bucket) with(ed *edit, e *entry, add bool) (result *bucket, by int32) {
 	c := b
 	if b == nil {
 		c = &bucket{edit: ed}
@@ -69,6 +68,7 @@ func (b *bucket) with(ed *edit, e *entry, add bool) *bucket {
 		list, other = other, list
 	}
 	l := *list
+	had := len(l)
 	i := sort.Search(len(l), func(i int) bool { return !before(l[i], e) })
 	present := i < len(l) && !before(e, l[i])
 	switch {
@@ -79,9 +79,12 @@ func (b *bucket) with(ed *edit, e *entry, add bool) *bucket {
 	case !add && present:
 		l = append(l[:i], l[i+1:]...)
 	}
+	if !e.uri.exact {
+		by = int32(min(len(l), 1) - min(had, 1))
+	}
 	switch {
 	case len(l)+len(*other) == 0:
-		return nil
+		return nil, by
 	case len(l) == 0:
 		// The other list may use first from now on.
 		l = nil
@@ -91,7 +94,7 @@ func (b *bucket) with(ed *edit, e *entry, add bool) *bucket {
 		l = c.first[:]
 	}
 	*list = l
-	return c
+	return c, by
 }
 
 // query is one lookup.
@@ -132,59 +135,31 @@ func (q *query) first(list []*entry) *entry {
 	return nil
 }
 
-// passedPrefixes is how many prefixes on the way down a walk remembers before it goes on in a call of its own.
-const passedPrefixes = 16
-
-// byPath finds the entry for the bytes that are left of the path under n.
-func (q *query) byPath(n *node[bucket], left []byte) *entry {
-	var passed [passedPrefixes]*bucket
-	var exact *bucket
-	depth := 0
-	for n != nil {
-		text := n.text
-		p := n.prefix
-		if len(left) < p || string(left[:p]) != text[:p] {
-			break
-		}
-		if b := n.leaf; b != nil {
-			if len(b.prefix) > 0 {
-				if depth == len(passed) {
-					if e := q.byPath(n, left); e != nil {
-						return e
-					}
-					break
-				}
-				passed[depth] = b
-				depth++
-			}
-			if len(left) == p && len(b.exact) > 0 {
-				exact = b
-			}
-		}
-		if left = left[p:]; len(left) == 0 {
-			break
-		}
-		i := strings.IndexByte(text[p:], left[0])
-		if i < 0 {
-			break
-		}
-		n = n.kids[i]
+// byPath finds the entry for the path among those of an index.
+func (q *query) byPath(x *index[bucket]) *entry {
+	if x == nil {
+		return nil
 	}
-	if exact != nil {
-		if e := q.first(exact.exact); e != nil {
+	if b := x.keys.find(q.path); b != nil {
+		if e := q.first(b.exact); e != nil {
 			return e
 		}
 	}
-	for depth--; depth >= 0; depth-- {
-		if e := q.first(passed[depth].prefix); e != nil {
+	if x.depths == 0 && x.tree == nil {
+		return nil
+	}
+	var l lookup[bucket]
+	l.start(x, q.path)
+	for b := l.next(); b != nil; b = l.next() {
+		if e := q.first(b.prefix); e != nil {
 			return e
 		}
 	}
 	return nil
 }
 
-// byHost finds the entry in the path trees of the hosts that the request's host matches, and the pattern of that host.
-func (q *query) byHost(root *node[hostLeaf]) (*entry, string) {
+// byHost finds the entry in the path indexes of the hosts that the request's host matches, and the pattern of that host.
+func (q *query) byHost(x *index[hostLeaf]) (*entry, string) {
 	host := q.ex.Request.Host
 	var tmp [MaxHost + 1]byte
 	if len(host) > len(tmp) {
@@ -198,51 +173,19 @@ func (q *query) byHost(root *node[hostLeaf]) (*entry, string) {
 		}
 		rev[len(host)-1-i] = c
 	}
-	return q.byReversed(root, rev)
-}
-
-func (q *query) byReversed(n *node[hostLeaf], left []byte) (*entry, string) {
-	var passed [passedPrefixes]*hostPaths
-	var exact *hostPaths
-	depth := 0
-	for n != nil {
-		text := n.text
-		p := n.prefix
-		if len(left) < p || string(left[:p]) != text[:p] {
-			break
-		}
-		if l := n.leaf; l != nil {
-			if l.wild.paths != nil {
-				if depth == len(passed) {
-					if e, host := q.byReversed(n, left); e != nil {
-						return e, host
-					}
-					break
-				}
-				passed[depth] = &l.wild
-				depth++
-			}
-			if len(left) == p && l.exact.paths != nil {
-				exact = &l.exact
-			}
-		}
-		if left = left[p:]; len(left) == 0 {
-			break
-		}
-		i := strings.IndexByte(text[p:], left[0])
-		if i < 0 {
-			break
-		}
-		n = n.kids[i]
-	}
-	if exact != nil {
-		if e := q.byPath(exact.paths, q.path); e != nil {
-			return e, q.hostOr(exact.pattern)
+	if h := x.keys.find(rev); h != nil {
+		if e := q.byPath(h.exact.paths); e != nil {
+			return e, q.hostOr(h.exact.pattern)
 		}
 	}
-	for depth--; depth >= 0; depth-- {
-		if e := q.byPath(passed[depth].paths, q.path); e != nil {
-			return e, q.hostOr(passed[depth].pattern)
+	if x.depths == 0 && x.tree == nil {
+		return nil, ""
+	}
+	var l lookup[hostLeaf]
+	l.start(x, rev)
+	for h := l.next(); h != nil; h = l.next() {
+		if e := q.byPath(h.wild.paths); e != nil {
+			return e, q.hostOr(h.wild.pattern)
 		}
 	}
 	return nil, ""

@@ -79,8 +79,8 @@ type Def struct {
 type Table struct {
 	mode  Mode
 	byID  *node[compiled]
-	paths *node[bucket]
-	hosts *node[hostLeaf]
+	paths *index[bucket]
+	hosts *index[hostLeaf]
 	n     int
 	// bodies counts the routes whose conditions read the request body.
 	bodies int
@@ -150,27 +150,34 @@ func (t *Table) place(ed *edit, c *compiled, add bool) {
 	}
 	for i := range c.hosts {
 		h := &c.hosts[i]
-		t.hosts = t.hosts.update(ed, h.key, func(old *hostLeaf) *hostLeaf {
+		t.hosts = t.hosts.update(ed, '.', h.key, h.wildcard, func(old *hostLeaf) (*hostLeaf, int32) {
 			leaf := old.own(ed)
 			side := &leaf.exact
 			if h.wildcard {
 				side = &leaf.wild
 			}
+			had := side.paths != nil
 			side.pattern = h.pattern
 			side.paths = placePaths(ed, side.paths, h.entries, add)
-			if leaf.exact.paths == nil && leaf.wild.paths == nil {
-				return nil
+			by := int32(0)
+			if has := side.paths != nil; has != had {
+				if by = -1; has {
+					by = 1
+				}
 			}
-			return leaf
+			if leaf.exact.paths == nil && leaf.wild.paths == nil {
+				return nil, by
+			}
+			return leaf, by
 		})
 	}
 }
 
-func placePaths(ed *edit, root *node[bucket], entries []*entry, add bool) *node[bucket] {
+func placePaths(ed *edit, x *index[bucket], entries []*entry, add bool) *index[bucket] {
 	for _, e := range entries {
-		root = root.update(ed, e.uri.key, func(old *bucket) *bucket { return old.with(ed, e, add) })
+		x = x.update(ed, '/', e.uri.key, !e.uri.exact, func(old *bucket) (*bucket, int32) { return old.with(ed, e, add) })
 	}
-	return root
+	return x
 }
 
 // Match finds the route for the method, path, host and client address of ex. It sets Route.MatchedURI and Route.MatchedHost and the path
@@ -185,7 +192,7 @@ func (t *Table) MatchPath(ex *plugin.Exchange, path []byte) (*Def, bool) {
 			return q.found(e, host)
 		}
 	}
-	if e := q.byPath(t.paths, path); e != nil {
+	if e := q.byPath(t.paths); e != nil {
 		return q.found(e, q.host)
 	}
 	return nil, false

@@ -45,6 +45,32 @@ func (n *node[V]) find(key string) *V {
 	return nil
 }
 
+// longest returns the leaf under the longest key that key begins with and that is shorter than limit, with its length, or nil.
+func (n *node[V]) longest(key []byte, limit int) (leaf *V, length int) {
+	at := 0
+	for n != nil {
+		p := n.prefix
+		if len(key)-at < p || string(key[at:at+p]) != n.text[:p] {
+			break
+		}
+		if at += p; at >= limit {
+			break
+		}
+		if n.leaf != nil {
+			leaf, length = n.leaf, at
+		}
+		if at == len(key) {
+			break
+		}
+		i := strings.IndexByte(n.text[p:], key[at])
+		if i < 0 {
+			break
+		}
+		n = n.kids[i]
+	}
+	return leaf, length
+}
+
 // update returns the tree with the leaf under key replaced by f of the old one, nil standing for none on both sides. n may be nil, the empty tree. Only
 // the nodes on the way to key are copied.
 func (n *node[V]) update(ed *edit, key string, f func(old *V) *V) *node[V] {
