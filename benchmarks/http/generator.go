@@ -92,11 +92,10 @@ func (b bench) newWrk(w workload, port int, opts options) (*wrkLoad, error) {
 	return g, nil
 }
 
-// wrkScript walks through the routes in the same order as load.c.
+// wrkScript walks through the routes in the same order as load.c. wrk calls init after it has set the Host header.
 func wrkScript(w workload) string {
 	return fmt.Sprintf(`local wire, i = {}, 0
 init = function(args)
-  wrk.init(args)
   for r = 0, %[1]d - 1 do wire[r] = wrk.format("GET", string.format(%[2]q, r)) end
 end
 request = function()

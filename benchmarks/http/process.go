@@ -43,7 +43,7 @@ type process struct {
 }
 
 // start runs a program pinned to a core. Its standard error goes to a log file in dir, its standard output there
-// too unless pipes is set. It dies with the harness.
+// too unless pipes is set. When the harness is killed the program gets SIGTERM, which nginx passes on to its worker.
 func (m machine) start(name, dir string, core int, pipes bool, program string, args ...string) (*process, error) {
 	p := &process{name: name, log: filepath.Join(dir, name+".log"), done: make(chan struct{})}
 	log, err := os.Create(p.log)
@@ -54,7 +54,7 @@ func (m machine) start(name, dir string, core int, pipes bool, program string, a
 	cmd := exec.Command(program, args...)
 	cmd.Dir = dir
 	cmd.Stderr = log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM}
 	// A pipe of our own: exec's StdoutPipe is closed by Wait, which runs before the last line is read here.
 	var read, write *os.File
 	if pipes {

@@ -147,30 +147,49 @@ func TestReportVerdicts(t *testing.T) {
 
 // TestFloorEndToEnd runs the real programs: every kind of load through the floor proxy.
 func TestFloorEndToEnd(t *testing.T) {
-	if _, err := exec.LookPath("gcc"); err != nil {
-		t.Skip("gcc is not installed; run scripts/install-test-deps")
-	}
 	if runtime.NumCPU() < 2 {
 		t.Skip("needs two cores")
 	}
-	opts, err := parseFlags([]string{
-		"-rounds", "1", "-seconds", "0.2", "-warmup", "0.05", "-autogroup", "0",
-		"-contenders", "floor", "-cases", "plain4,contended,routes,body1m,chunks,newconn", "-out", t.TempDir(),
-	}, io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	var out, progress bytes.Buffer
-	ok, err := run(ctx, opts, &out, &progress)
-	if err != nil || !ok {
-		t.Fatalf("ok %v, error %v\n%s", ok, err, &progress)
-	}
-	if got := strings.Count(out.String(), "\n| floor |"); got != len(opts.cases) {
-		t.Errorf("%d rows for %d cases:\n%s", got, len(opts.cases), &out)
-	}
-	if files, _ := filepath.Glob(filepath.Join(opts.out, "http-*.md")); len(files) != 1 {
-		t.Errorf("report files: %v", files)
+	for _, tc := range []struct {
+		name  string
+		needs []string
+		args  []string
+	}{
+		{
+			name:  "own generator",
+			needs: []string{"gcc"},
+			args:  []string{"-seconds", "0.2", "-cases", "plain4,contended,routes,body1m,chunks,newconn"},
+		},
+		{
+			name:  "wrk",
+			needs: []string{"gcc", "wrk"},
+			args:  []string{"-seconds", "1", "-wrk", "-cases", "routes,chain"},
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			for _, program := range tc.needs {
+				if _, err := exec.LookPath(program); err != nil {
+					t.Skipf("%s is not installed; run scripts/install-test-deps", program)
+				}
+			}
+			opts, err := parseFlags(append(tc.args, "-rounds", "1", "-warmup", "0.05", "-autogroup", "0",
+				"-contenders", "floor", "-out", t.TempDir()), io.Discard)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			var out, progress bytes.Buffer
+			ok, err := run(ctx, opts, &out, &progress)
+			if err != nil || !ok {
+				t.Fatalf("ok %v, error %v\n%s", ok, err, &progress)
+			}
+			if got := strings.Count(out.String(), "\n| floor |"); got != len(opts.cases) {
+				t.Errorf("%d rows for %d cases:\n%s", got, len(opts.cases), &out)
+			}
+			if files, _ := filepath.Glob(filepath.Join(opts.out, "http-*.md")); len(files) != 1 {
+				t.Errorf("report files: %v", files)
+			}
+		})
 	}
 }
