@@ -11,7 +11,7 @@
 //  6. Every plane commits, which cannot fail, and the callers get their answers.
 //
 // A failure in 3, 4 or 5 aborts what was prepared and leaves store, planes and view as they were; the
-// updates of the batch are then tried one by one, so that only those at fault fail.
+// updates of the batch are then tried in smaller batches, so that only those at fault fail.
 //
 // What else changes in the store (expiry, other writers) arrives by Watch and goes through compile and the planes the
 // same way. Such a change is a fact already, so instead of being refused, an object that does not

@@ -120,25 +120,28 @@ func (c *Controller) Update(ctx context.Context, fn func(compile.View) ([]store.
 	return r.rev, r.events, r.err
 }
 
-// updates carries out requests, as many together as can be.
+// updates carries out requests, as many together as can be. When a batch fails, one of it is at fault, or each would be
+// fine without another: halves of it are tried, down to single requests, so that only those fail that have to.
 func (c *Controller) updates(ctx context.Context, requests []*request) {
 	for len(requests) > 0 {
 		b := c.gather(requests)
-		requests = requests[len(b.requests):]
-		if err := c.carryOut(ctx, b); err != nil {
-			if len(b.requests) > 1 {
-				// One of them is at fault, or each would be fine without the others: find out one by one.
-				for _, r := range b.requests {
-					alone := c.gather([]*request{r})
-					if err := c.carryOut(ctx, alone); err != nil {
-						c.fail(alone, err)
-					}
-				}
-				continue
-			}
+		n := len(b.requests)
+		requests = requests[n:]
+		err := c.carryOut(ctx, b)
+		switch {
+		case err == nil:
+		case n == 1 || hopeless(err):
 			c.fail(b, err)
+		default:
+			c.updates(ctx, b.requests[:n/2])
+			c.updates(ctx, b.requests[n/2:])
 		}
 	}
+}
+
+// hopeless says whether an error of the store is one that smaller batches get as well.
+func hopeless(err error) bool {
+	return errors.Is(err, store.ErrNoSpace) || errors.Is(err, store.ErrReadOnly) || errors.Is(err, store.ErrClosed)
 }
 
 // batch is requests that are carried out together.
