@@ -9,11 +9,11 @@ import (
 
 const graphqlRootFields = "graphql_root_fields"
 
-// Bounds of a GraphQL document: the size is APISIX's default of graphql.max_size; the others keep the parser's recursion and memory small.
+// Bounds of a GraphQL document: the size is APISIX's default of graphql.max_size, the number of tokens keeps the memory of the parser small. The parser
+// itself bounds how deep a document nests.
 const (
-	maxGraphQL         = 1 << 20
-	maxGraphQLTokens   = 100_000
-	maxGraphQLBrackets = 10_000
+	maxGraphQL       = 1 << 20
+	maxGraphQLTokens = 100_000
 )
 
 type graphqlKey struct{}
@@ -70,15 +70,6 @@ func (ex *Exchange) graphqlDocument() string {
 func parseGraphQL(text string) *graphqlInfo {
 	if text == "" || len(text) > maxGraphQL {
 		return nil
-	}
-	brackets := 0
-	for i := 0; i < len(text); i++ {
-		switch text[i] {
-		case '{', '[', '(':
-			if brackets++; brackets > maxGraphQLBrackets {
-				return nil
-			}
-		}
 	}
 	doc, err := parser.ParseQueryWithTokenLimit(&ast.Source{Input: text}, maxGraphQLTokens)
 	if err != nil || len(doc.Operations) == 0 {
