@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -191,7 +192,7 @@ func (p preparedSet) abort() {
 func (c *Controller) prepare(ctx context.Context, s *snapshot.Snapshot) (preparedSet, error) {
 	var set preparedSet
 	for i, plane := range c.planes {
-		prepared, err := prepareOne(ctx, plane, s)
+		prepared, err := c.prepareOne(ctx, plane, s)
 		if err != nil {
 			set.abort()
 			c.report.Planes[i].LastError = err.Error()
@@ -204,9 +205,10 @@ func (c *Controller) prepare(ctx context.Context, s *snapshot.Snapshot) (prepare
 }
 
 // prepareOne takes a panic for a refusal.
-func prepareOne(ctx context.Context, plane Plane, s *snapshot.Snapshot) (prepared Prepared, err error) {
+func (c *Controller) prepareOne(ctx context.Context, plane Plane, s *snapshot.Snapshot) (prepared Prepared, err error) {
 	defer func() {
 		if r := recover(); r != nil {
+			c.logger.Error("plane panicked", "plane", plane.Name(), "err", r, "stack", string(debug.Stack()))
 			err = fmt.Errorf("panic: %v", r)
 		}
 	}()

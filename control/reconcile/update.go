@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -163,7 +164,7 @@ func (c *Controller) gather(requests []*request) *batch {
 	b := &batch{base: base, objects: base, assumed: base.Rev() + 1, touched: make(map[model.Key]bool)}
 	for _, r := range requests {
 		r.ops, r.outcome = nil, outcome{}
-		ops, err := call(r.fn, b.objects)
+		ops, err := c.call(r.fn, b.objects)
 		if err == nil {
 			err = b.conditions(ops)
 		}
@@ -182,9 +183,10 @@ func (c *Controller) gather(requests []*request) *batch {
 }
 
 // call runs a function of a caller; its panic must not end everybody's controller.
-func call(fn func(compile.View) ([]store.Op, error), v compile.View) (ops []store.Op, err error) {
+func (c *Controller) call(fn func(compile.View) ([]store.Op, error), v compile.View) (ops []store.Op, err error) {
 	defer func() {
 		if r := recover(); r != nil {
+			c.logger.Error("update panicked", "err", r, "stack", string(debug.Stack()))
 			err = fmt.Errorf("update panicked: %v", r)
 		}
 	}()
