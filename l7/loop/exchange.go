@@ -117,7 +117,16 @@ func (l *Loop) begin(x *exchange) {
 	}
 	l.rearmBusy(c)
 	x.Begin(l.engine, req.Path)
+	if l.tooLarge(x) {
+		c.keepAlive = false
+		x.Refuse(http.StatusRequestEntityTooLarge)
+	}
 	l.step(x)
+}
+
+// tooLarge tells whether the body is over the limit, as far as it is known.
+func (l *Loop) tooLarge(x *exchange) bool {
+	return l.conf.MaxBody > 0 && max(x.Request.ContentLength, x.BytesIn-int64(x.Request.HeadBytes)) > l.conf.MaxBody
 }
 
 // step acts on the engine's verdicts until something has to be waited for.

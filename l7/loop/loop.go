@@ -31,6 +31,8 @@ type Config struct {
 	HalfCloseGrace time.Duration
 	// KeepaliveRequests is the most requests on one connection (1000).
 	KeepaliveRequests uint64
+	// MaxBody is the most bytes of a request body, 0 for no limit; more is refused with 413.
+	MaxBody int64
 	// MaxConns is the most client connections of one loop (65536); at the limit the loop stops accepting.
 	MaxConns int
 	// Logger takes what operators should see.

@@ -91,7 +91,7 @@ func (l *Loop) sendRequest(x *exchange) {
 	} else if !x.reqBody.Done() && c.in != nil {
 		var err error
 		if used, err = l.encodeBody(x, c.in.unread()); err != nil {
-			l.badBody(x)
+			l.badBody(x, http.StatusBadRequest)
 			return
 		}
 	}
@@ -262,10 +262,14 @@ func (l *Loop) pumpRequest(x *exchange) {
 		l.wbuf = l.wbuf[:0]
 		used, err := l.encodeBody(x, in)
 		if err != nil {
-			l.badBody(x)
+			l.badBody(x, http.StatusBadRequest)
 			return
 		}
 		l.keepRest(c, in, used)
+		if l.tooLarge(x) {
+			l.badBody(x, http.StatusRequestEntityTooLarge)
+			return
+		}
 		if len(l.wbuf) > 0 && !l.writeUpstream(x, l.wbuf) {
 			return
 		}
@@ -281,14 +285,11 @@ func (l *Loop) collect(x *exchange, in []byte) bool {
 	for used < len(in) && !x.reqBody.Done() {
 		data, n, err := x.reqBody.Next(in[used:])
 		if err != nil {
-			l.badBody(x)
+			l.badBody(x, http.StatusBadRequest)
 			return false
 		}
 		if int64(x.body.w+len(data)) > x.BodyLimit() {
-			x.c.keepAlive = false
-			x.buffering = false
-			x.Refuse(http.StatusRequestEntityTooLarge)
-			l.answer(x)
+			l.badBody(x, http.StatusRequestEntityTooLarge)
 			return false
 		}
 		if len(x.body.free()) < len(data) {
@@ -314,8 +315,8 @@ func (l *Loop) collect(x *exchange, in []byte) bool {
 	return false
 }
 
-// badBody refuses a request whose body breaks the framing rules.
-func (l *Loop) badBody(x *exchange) {
+// badBody refuses a request whose body breaks the framing rules or a limit.
+func (l *Loop) badBody(x *exchange, status int) {
 	l.Stats.Malformed.Add(1)
 	x.c.keepAlive = false
 	x.buffering = false
@@ -323,7 +324,7 @@ func (l *Loop) badBody(x *exchange) {
 		l.cut(x)
 		return
 	}
-	x.Refuse(http.StatusBadRequest)
+	x.Refuse(status)
 	l.answer(x)
 }
 
