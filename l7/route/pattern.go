@@ -3,7 +3,6 @@ package route
 import (
 	"bytes"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -43,12 +42,13 @@ type uriPattern struct {
 	start  int
 	tokens []token
 	names  []string
-	// re takes the place of tokens for patterns with regular expression syntax in a fixed segment ("/a/:id/?").
-	re *regexp.Regexp
+	// slash is set when the pattern ends with "/?": one more slash at the end of the path does not count.
+	slash bool
 }
 
 // compileURI reads a URI as lua-resty-radixtree does. Without params a ":" is an ordinary byte up to the first "*". A "*" or ":" inside a
-// segment ends the prefix, and unless a later segment begins with one, nothing after it matters: "/a*b" is "/a*".
+// segment ends the prefix, and unless a later segment begins with one, nothing after it matters: "/a*b" is "/a*". That library turns the part with
+// parameters into a regular expression without quoting the fixed segments; here they are literal, except for a final "/?" (its t/parameter.t, test 13).
 func compileURI(uri string, params bool) (*uriPattern, error) {
 	chars := "*"
 	if params {
@@ -60,8 +60,11 @@ func compileURI(uri string, params bool) (*uriPattern, error) {
 	}
 	p := &uriPattern{key: uri[:cut]}
 	p.start = strings.LastIndexByte(p.key, '/') + 1
-	pattern := false
-	for i, seg := range strings.Split(uri[p.start:], "/") {
+	pattern := uri[p.start:]
+	if t, ok := strings.CutSuffix(pattern, "/?"); ok && p.start+len(t) >= cut {
+		pattern, p.slash = t, true
+	}
+	for i, seg := range strings.Split(pattern, "/") {
 		if i > 0 {
 			p.literal("/")
 		}
@@ -76,7 +79,6 @@ func compileURI(uri string, params bool) (*uriPattern, error) {
 			}
 			p.param(rest, name)
 		default:
-			pattern = pattern || strings.ContainsAny(seg, `?+*()[]{}|^$\`)
 			p.literal(seg)
 		}
 	}
@@ -91,12 +93,6 @@ func compileURI(uri string, params bool) (*uriPattern, error) {
 	switch {
 	case len(p.names) == 0:
 		p.tokens = nil
-	case pattern:
-		re, err := p.regexp(uri[p.start:])
-		if err != nil {
-			return nil, err
-		}
-		p.re = re
 	case len(p.tokens) == 1 && p.tokens[0].kind == rest:
 		p.tokens = nil
 	}
@@ -114,48 +110,6 @@ func (p *uriPattern) literal(s string) {
 func (p *uriPattern) param(kind tokenKind, name string) {
 	p.tokens = append(p.tokens, token{kind: kind, param: len(p.names)})
 	p.names = append(p.names, name)
-}
-
-func (p *uriPattern) regexp(s string) (*regexp.Regexp, error) {
-	var b strings.Builder
-	b.WriteString(`\A`)
-	for i, seg := range strings.Split(s, "/") {
-		if i > 0 {
-			b.WriteByte('/')
-		}
-		switch {
-		case seg == "":
-		case seg[0] == ':':
-			b.WriteString(`([^/]+)`)
-		case seg[0] == '*':
-			b.WriteString(`((?s:.*))`)
-		default:
-			b.WriteString("(?:" + strings.ReplaceAll(seg, ".", `\.`) + ")")
-		}
-	}
-	b.WriteString(`\z`)
-	// A "?" or "+" that is a segment of its own repeats the slash before it.
-	text := b.String()
-	for _, c := range []string{"?", "+", "*"} {
-		text = strings.ReplaceAll(text, "/(?:"+c+")", "/"+c)
-	}
-	re, err := regexp.Compile(text)
-	if err != nil {
-		return nil, fmt.Errorf("the fixed part of a path with parameters is a regular expression, and this one is not: %w", err)
-	}
-	if re.NumSubexp() != p.wildcards() {
-		return nil, fmt.Errorf("the fixed part of a path with parameters must not have groups; write (?:...)")
-	}
-	return re, nil
-}
-
-func (p *uriPattern) wildcards() (n int) {
-	for _, t := range p.tokens {
-		if t.kind != literal {
-			n++
-		}
-	}
-	return n
 }
 
 // match checks a path that begins with the key against the rest of the pattern and keeps the parameters in ex.
@@ -178,31 +132,13 @@ func (p *uriPattern) matchTokens(ex *plugin.Exchange, path []byte) bool {
 		found[i].Name = n
 	}
 	params := found[:len(p.names)]
-	if p.re != nil {
-		if !p.matchRegexp(path, params) {
+	if !p.walk(path, params) {
+		n := len(path) - 1
+		if !p.slash || n < 0 || path[n] != '/' || !p.walk(path[:n], params) {
 			return false
 		}
-	} else if !p.walk(path, params) {
-		return false
 	}
 	ex.SetParams(params)
-	return true
-}
-
-func (p *uriPattern) matchRegexp(path []byte, params []plugin.Param) bool {
-	loc := p.re.FindSubmatchIndex(path)
-	if loc == nil {
-		return false
-	}
-	g := 1
-	for i := range p.tokens {
-		if t := &p.tokens[i]; t.kind != literal {
-			if loc[2*g] >= 0 {
-				params[t.param].Value = path[loc[2*g]:loc[2*g+1]]
-			}
-			g++
-		}
-	}
 	return true
 }
 

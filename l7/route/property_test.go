@@ -48,7 +48,7 @@ func (g *generator) path() string {
 
 func (g *generator) uri() string {
 	s := g.path()
-	switch g.IntN(10) {
+	switch g.IntN(11) {
 	case 0, 1:
 		s += "/*"
 	case 2:
@@ -63,6 +63,8 @@ func (g *generator) uri() string {
 		s += "/:n/*x/b/*y"
 	case 7:
 		s += "/*x/:n/*x"
+	case 8:
+		s += "/:n" + g.path() + "/?"
 	}
 	return s
 }

@@ -131,7 +131,11 @@ func (r *reference) uri(d *Def, uri, path string) *candidate {
 	start := strings.LastIndexByte(c.key, '/') + 1
 	var names []string
 	var pat strings.Builder
-	for i, seg := range strings.Split(uri[start:], "/") {
+	fixed, slash := strings.CutSuffix(uri[start:], "/?")
+	if slash && start+len(fixed) < cut {
+		fixed, slash = uri[start:], false
+	}
+	for i, seg := range strings.Split(fixed, "/") {
 		if i > 0 {
 			pat.WriteString("/")
 		}
@@ -146,21 +150,40 @@ func (r *reference) uri(d *Def, uri, path string) *candidate {
 			names = append(names, seg[1:])
 			pat.WriteString("((?s:.*))")
 		default:
-			// What follows the first wildcard goes into a regular expression as it is; only the dot is taken literally.
-			pat.WriteString(strings.ReplaceAll(seg, ".", `\.`))
+			pat.WriteString(regexp.QuoteMeta(seg))
 		}
 	}
 	if len(names) == 0 {
 		return c
 	}
-	m := regexp.MustCompile(`\A` + pat.String() + `\z`).FindStringSubmatch(path[start:])
+	if slash {
+		pat.WriteString("/?")
+	}
+	m := regexp.MustCompile(`\A` + widen(pat.String()) + `\z`).FindStringSubmatch(widen(path[start:]))
 	if m == nil {
 		return nil
 	}
 	for i, n := range names {
-		c.params[n] = m[i+1]
+		c.params[n] = narrow(m[i+1])
 	}
 	return c
+}
+
+// widen makes every byte a code point, because regexp takes UTF-8 only; narrow is its inverse.
+func widen(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		b.WriteRune(rune(s[i]))
+	}
+	return b.String()
+}
+
+func narrow(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		b.WriteByte(byte(r))
+	}
+	return b.String()
 }
 
 func (c *candidate) String() string {
