@@ -290,7 +290,7 @@ func (p *Plane) compileConsumer(u *snapshot.Consumer) (*compiledConsumer, error)
 	if err != nil {
 		return nil, err
 	}
-	chain := engine.NewConsumerChain(list)
+	chain := engine.NewConsumerChain(list, u.Disabled)
 	base := plugin.Consumer{Username: u.Username, GroupID: u.GroupID, Labels: u.Labels, CustomID: u.Labels["custom_id"]}
 	if chain != nil {
 		base.Engine = chain

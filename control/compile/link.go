@@ -318,7 +318,9 @@ func linkConsumer(l *linker, e *entry) {
 		}
 		sets = append(sets, target.out.(*pluginsOut).plugins)
 	}
-	out.Plugins = mergeUses(func(p *PluginInfo) bool { return p.HTTP && !p.Auth }, sets...)
+	http := func(p *PluginInfo) bool { return p.HTTP && !p.Auth }
+	out.Plugins = mergeUses(http, sets...)
+	out.Disabled = switchedOff(http, sets...)
 	e.out = out
 }
 

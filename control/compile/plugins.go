@@ -75,6 +75,21 @@ func mergeUses(keep func(*PluginInfo) bool, sets ...uses) []*snapshot.Plugin {
 	return out
 }
 
+// switchedOff names the plugins that the merge of the sets has and does not run, by name.
+func switchedOff(keep func(*PluginInfo) bool, sets ...uses) []string {
+	var out []string
+	for i, set := range sets {
+		for _, u := range set {
+			hidden := slices.ContainsFunc(sets[:i], func(earlier uses) bool { return earlier.find(u.name) != nil })
+			if !hidden && u.plugin == nil && keep(u.info) {
+				out = append(out, u.name)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
 // plugins checks and compiles the plugins field of an object. Unchanged configurations keep the pointer that they have
 // in prev.
 func (x *examination) plugins(doc map[string]any, kind SchemaKind, prev uses) (uses, error) {

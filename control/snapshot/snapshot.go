@@ -16,7 +16,8 @@ type Snapshot struct {
 	Routes []*Route
 	// Consumers are the consumers in order of creation.
 	Consumers []*Consumer
-	// GlobalRules are the plugins of all global rules, already merged into one set: later rules win over earlier ones.
+	// GlobalRules are the plugins of all global rules, already merged into one set; a plugin that two rules have is left out (apisix/plugin.lua
+	// merge_global_rules).
 	GlobalRules []*Plugin
 	// PluginMetadata holds plugin_metadata by plugin name, defaults filled.
 	PluginMetadata map[string]*Metadata
@@ -86,6 +87,8 @@ type Consumer struct {
 	Auth []Auth
 	// Plugins are the effective other plugins: the consumer's over its group's.
 	Plugins []*Plugin
+	// Disabled names plugins that the consumer or its group has switched off: they hide the route's.
+	Disabled []string
 }
 
 // Auth is one auth plugin configuration of a consumer.

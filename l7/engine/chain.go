@@ -123,14 +123,15 @@ func (c *Chain) has(name string) bool {
 // ConsumerChain holds the plugins of a consumer (its group's merged in), to be merged into routes.
 type ConsumerChain struct {
 	units []*Unit
+	off   []string // plugins that the consumer has switched off
 }
 
-// NewConsumerChain returns nil when there are no units, so that a consumer without plugins costs nothing.
-func NewConsumerChain(units []*Unit) *ConsumerChain {
-	if len(units) == 0 {
+// NewConsumerChain returns nil when there is nothing to merge, so that a consumer without plugins costs nothing.
+func NewConsumerChain(units []*Unit, off []string) *ConsumerChain {
+	if len(units) == 0 && len(off) == 0 {
 		return nil
 	}
-	return &ConsumerChain{units: units}
+	return &ConsumerChain{units: units, off: off}
 }
 
 // mergeConsumer replaces whole plugins of the route by the consumer's (apisix/plugin.lua merge_consumer_route). Only plugins that the route lacks
@@ -138,7 +139,10 @@ func NewConsumerChain(units []*Unit) *ConsumerChain {
 func mergeConsumer(c *Chain, cc *ConsumerChain) *Chain {
 	units := make([]*Unit, 0, len(c.units)+len(cc.units))
 	own := make(map[*Unit]bool, len(cc.units))
-	names := make(map[string]bool, len(cc.units))
+	names := make(map[string]bool, len(cc.units)+len(cc.off))
+	for _, name := range cc.off {
+		names[name] = true
+	}
 	for _, u := range cc.units {
 		names[u.def.Name] = true
 		if !c.has(u.def.Name) && !u.def.Auth {
