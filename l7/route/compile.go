@@ -20,7 +20,7 @@ type compiled struct {
 
 // hostPlace is one host of a route.
 type hostPlace struct {
-	// key is the reversed name without "*" and port, pattern the host in lower case without port.
+	// key is the name without port, or the reversed suffix after "*"; pattern is the host in lower case without port.
 	key, pattern string
 	wildcard     bool
 	// any is set when the route has the name without a port; otherwise the entries check ports, because the tree is over names.
@@ -32,8 +32,10 @@ type hostPlace struct {
 // entry is one URI of a route at its place in a path tree.
 type entry struct {
 	methods uint32
-	// pattern is set when uri has parameters or checks what follows the prefix.
+	// pattern is set when uri has parameters; rest is then the name of the only one, when that is all that follows the prefix.
 	pattern bool
+	keyLen  uint16
+	rest    string
 	uri     *uriPattern
 	cond    *conditions
 	def     *Def
@@ -107,7 +109,11 @@ func compile(d *Def, mode Mode) (*compiled, error) {
 		}
 		list := make([]*entry, len(uris))
 		for i, u := range uris {
-			list[i] = &entry{methods: methods, pattern: len(u.names) > 0, uri: u, cond: shared, def: d, written: d.URIs[i]}
+			e := &entry{methods: methods, pattern: len(u.names) > 0, keyLen: uint16(len(u.key)), uri: u, cond: shared, def: d, written: d.URIs[i]}
+			if e.pattern && len(u.tokens) == 0 {
+				e.rest = u.names[0]
+			}
+			list[i] = e
 		}
 		return list
 	}
@@ -130,7 +136,10 @@ func compile(d *Def, mode Mode) (*compiled, error) {
 		if h.port {
 			name = name[:strings.LastIndexByte(name, ':')]
 		}
-		p := place{reverse(name), h.wildcard}
+		p := place{name, h.wildcard}
+		if h.wildcard {
+			p.key = reverse(name)
+		}
 		i, seen := at[p]
 		if !seen {
 			i = len(c.hosts)

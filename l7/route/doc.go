@@ -1,9 +1,10 @@
 // Package route finds the route of a request.
 //
 // A [Table] is an immutable index that is made from another one by adding and removing routes; making it costs what the edit touches, not what the
-// table holds. Paths are kept in a radix tree over bytes; in the mode radixtree_host_uri a second tree over reversed host names holds one path tree for
-// each host. A lookup walks down once, remembers the prefixes it passes, and tries them from the longest to the shortest, so
-// its cost depends on the path and not on the number of routes.
+// table holds. Whole paths, and prefixes that end with a slash, are found by hashing, one probe for each depth at which there are prefixes; prefixes that end
+// elsewhere are in a radix tree over bytes. In the mode radixtree_host_uri hosts are found in the same way, names as a whole and
+// wildcards by their reversed suffix, and each has a path index of its own. The cost of a lookup depends on the path and not on the number of routes, apart
+// from the cache misses of a table larger than the caches.
 //
 // The order of candidates is that of lua-resty-radixtree as APISIX uses it: a URI that is the whole path comes before every prefix, a longer prefix before a
 // shorter one; among routes at the same place a higher priority first, then the longer URI as written, then the older route. A

@@ -2,7 +2,6 @@ package route
 
 import (
 	"bytes"
-	"hash/maphash"
 	"strings"
 )
 
@@ -76,7 +75,7 @@ func (x *index[V]) update(ed *edit, sep byte, key string, prefix bool, f func(ol
 	return c
 }
 
-// lookup yields what is kept under a key, then under its prefixes from the longest to the shortest.
+// lookup yields what is kept under the prefixes of a key from the longest to the shortest, the key itself among them.
 type lookup[V any] struct {
 	x   *index[V]
 	key []byte
@@ -88,9 +87,9 @@ type lookup[V any] struct {
 	branchLen int
 }
 
-// start prepares the lookup of the prefixes of key.
-func (l *lookup[V]) start(x *index[V], key []byte) {
-	l.x, l.key = x, key
+// start prepares the lookup of the prefixes of key. x and key are set by the caller, so that key may be on its stack.
+func (l *lookup[V]) start() {
+	x, key := l.x, l.key
 	if x.depths != 0 {
 		depths := x.depths >> 1
 		for at := 0; depths != 0; depths >>= 1 {
@@ -132,124 +131,4 @@ func (l *lookup[V]) nextBranch() *V {
 	v := l.branch
 	l.branch, l.branchLen = l.x.tree.longest(l.key, l.branchLen)
 	return v
-}
-
-var hashSeed = maphash.MakeSeed()
-
-// pagesPerChunk bounds what an edit copies: one page, its chunk and the list of chunks.
-const pagesPerChunk = 64
-
-// table is a persistent hash table.
-type table[V any] struct {
-	// chunks all have the same number of pages, a power of two.
-	chunks [][]page[V]
-	n      int
-	edit   *edit
-	// owners tells which edit made a chunk.
-	owners []*edit
-	mask   uint64
-	shift  uint8
-}
-
-type page[V any] struct {
-	slots []slot[V]
-	edit  *edit
-}
-
-type slot[V any] struct {
-	hash uint64
-	key  string
-	leaf *V
-}
-
-func (t *table[V]) find(key []byte) *V {
-	if t.n == 0 {
-		return nil
-	}
-	h := maphash.Bytes(hashSeed, key)
-	p := h & t.mask
-	c := t.chunks[p>>t.shift]
-	slots := c[p&uint64(len(c)-1)].slots
-	for i := range slots {
-		if s := &slots[i]; s.hash == h && s.key == string(key) {
-			return s.leaf
-		}
-	}
-	return nil
-}
-
-// update changes the table in place as far as this edit made it, and in copies elsewhere: t itself belongs to the edit.
-func (t *table[V]) update(ed *edit, key string, f func(old *V) *V) {
-	if t.chunks == nil {
-		t.resize(ed, 1)
-	}
-	h := maphash.String(hashSeed, key)
-	pg := t.page(ed, h)
-	for i := range pg.slots {
-		s := &pg.slots[i]
-		if s.hash != h || s.key != key {
-			continue
-		}
-		if s.leaf = f(s.leaf); s.leaf == nil {
-			last := len(pg.slots) - 1
-			pg.slots[i] = pg.slots[last]
-			pg.slots[last] = slot[V]{}
-			pg.slots = pg.slots[:last]
-			if t.n--; t.n > 0 && uint64(t.n) < t.mask/4 {
-				t.resize(ed, (t.mask+1)/2)
-			}
-		}
-		return
-	}
-	v := f(nil)
-	if v == nil {
-		return
-	}
-	pg.slots = append(pg.slots, slot[V]{h, key, v})
-	if t.n++; uint64(t.n) > 2*(t.mask+1) {
-		t.resize(ed, 2*(t.mask+1))
-	}
-}
-
-// page returns the page of a hash, in memory that the edit may change.
-func (t *table[V]) page(ed *edit, h uint64) *page[V] {
-	if t.edit != ed {
-		t.chunks = append([][]page[V](nil), t.chunks...)
-		t.owners = append([]*edit(nil), t.owners...)
-		t.edit = ed
-	}
-	i := (h & t.mask) >> t.shift
-	if t.owners[i] != ed {
-		t.chunks[i] = append([]page[V](nil), t.chunks[i]...)
-		t.owners[i] = ed
-	}
-	c := t.chunks[i]
-	pg := &c[h&t.mask&uint64(len(c)-1)]
-	if pg.edit != ed {
-		pg.slots = append(make([]slot[V], 0, len(pg.slots)+1), pg.slots...)
-		pg.edit = ed
-	}
-	return pg
-}
-
-// resize spreads the slots over another number of pages, a power of two.
-func (t *table[V]) resize(ed *edit, pages uint64) {
-	old := t.chunks
-	size := min(pages, pagesPerChunk)
-	t.chunks, t.owners = make([][]page[V], pages/size), make([]*edit, pages/size)
-	for i := range t.chunks {
-		t.chunks[i], t.owners[i] = make([]page[V], size), ed
-	}
-	t.mask, t.edit, t.shift = pages-1, ed, 0
-	for s := size; s > 1; s /= 2 {
-		t.shift++
-	}
-	for _, c := range old {
-		for _, pg := range c {
-			for _, s := range pg.slots {
-				to := t.page(ed, s.hash)
-				to.slots = append(to.slots, s)
-			}
-		}
-	}
 }

@@ -11,31 +11,34 @@ type bucket struct {
 	// exact holds the URIs that are the key, prefix those that begin with it, both in the order in which they are tried.
 	exact, prefix []*entry
 	edit          *edit
-	// first backs a list of one, next to the rest of the bucket in memory.
+	// first backs a list of one and one is its entry, next to the rest of the bucket in memory.
 	first [1]*entry
+	one   entry
 }
 
-// hostLeaf is what the host index keeps under one reversed name: the paths for the name itself and for those that end with it.
-type hostLeaf struct {
-	exact, wild hostPaths
-	edit        *edit
-}
-
+// hostPaths is what the host indexes keep under one name.
 type hostPaths struct {
+	// pattern is the host as configured, in lower case and without port.
 	pattern string
 	paths   *index[bucket]
+	edit    *edit
 }
 
-func (l *hostLeaf) own(ed *edit) *hostLeaf {
-	switch {
-	case l == nil:
-		return &hostLeaf{edit: ed}
-	case l.edit == ed:
-		return l
+// with returns the host with the entries added or taken out, or nil when it is then empty, and by how much the number of hosts changes. h may be nil.
+func (h *hostPaths) with(ed *edit, pattern string, entries []*entry, add bool) (result *hostPaths, by int32) {
+	c := &hostPaths{pattern: pattern, edit: ed}
+	if h == nil {
+		by = 1
+	} else if h.edit == ed {
+		c = h
+	} else {
+		c.paths = h.paths
 	}
-	c := *l
-	c.edit = ed
-	return &c
+	c.paths = placePaths(ed, c.paths, entries, add)
+	if c.paths == nil {
+		return nil, by - 1
+	}
+	return c, by
 }
 
 // before is the order of entries at the same place (lua-resty-radixtree sort_route); routes are inserted there by age.
@@ -90,7 +93,8 @@ func (b *bucket) with(ed *edit, e *entry, add bool) (result *bucket, by int32) {
 		l = nil
 	case len(l) == 1 && len(*other) == 0:
 		// One entry is the rule; it is then read without another cache miss.
-		c.first[0] = l[0]
+		c.one = *l[0]
+		c.first[0] = &c.one
 		l = c.first[:]
 	}
 	*list = l
@@ -127,7 +131,11 @@ func (q *query) first(list []*entry) *entry {
 			}
 			q.host = host
 		}
-		if e.pattern && !e.uri.match(q.ex, q.path) {
+		switch {
+		case e.rest != "":
+			one := [1]plugin.Param{{Name: e.rest, Value: q.path[e.keyLen:]}}
+			q.ex.SetParams(one[:])
+		case e.pattern && !e.uri.match(q.ex, q.path):
 			continue
 		}
 		return e
@@ -148,8 +156,8 @@ func (q *query) byPath(x *index[bucket]) *entry {
 	if x.depths == 0 && x.tree == nil {
 		return nil
 	}
-	var l lookup[bucket]
-	l.start(x, q.path)
+	l := lookup[bucket]{x: x, key: q.path}
+	l.start()
 	for b := l.next(); b != nil; b = l.next() {
 		if e := q.first(b.prefix); e != nil {
 			return e
@@ -159,33 +167,35 @@ func (q *query) byPath(x *index[bucket]) *entry {
 }
 
 // byHost finds the entry in the path indexes of the hosts that the request's host matches, and the pattern of that host.
-func (q *query) byHost(x *index[hostLeaf]) (*entry, string) {
+func (q *query) byHost(names, suffixes *index[hostPaths]) (*entry, string) {
 	host := q.ex.Request.Host
-	var tmp [MaxHost + 1]byte
-	if len(host) > len(tmp) {
-		// No configured name is that long; wildcards compare the end only.
-		host = host[len(host)-len(tmp):]
-	}
-	rev := tmp[:len(host)]
-	for i, c := range host {
-		if c >= 'A' && c <= 'Z' {
-			c |= 0x20
-		}
-		rev[len(host)-1-i] = c
-	}
-	if h := x.keys.find(rev); h != nil {
-		if e := q.byPath(h.exact.paths); e != nil {
-			return e, q.hostOr(h.exact.pattern)
+	if names != nil {
+		if h := names.keys.find(host); h != nil {
+			if e := q.byPath(h.paths); e != nil {
+				return e, q.hostOr(h.pattern)
+			}
 		}
 	}
-	if x.depths == 0 && x.tree == nil {
+	if suffixes == nil {
 		return nil, ""
 	}
-	var l lookup[hostLeaf]
-	l.start(x, rev)
+	return q.bySuffix(host, suffixes)
+}
+
+func (q *query) bySuffix(host []byte, suffixes *index[hostPaths]) (*entry, string) {
+	var reversed [MaxHost]byte
+	if len(host) > len(reversed) {
+		// No configured name is longer, and suffixes are compared with the end only.
+		host = host[len(host)-len(reversed):]
+	}
+	for i, c := range host {
+		reversed[len(host)-1-i] = c
+	}
+	l := lookup[hostPaths]{x: suffixes, key: reversed[:len(host)]}
+	l.start()
 	for h := l.next(); h != nil; h = l.next() {
-		if e := q.byPath(h.wild.paths); e != nil {
-			return e, q.hostOr(h.wild.pattern)
+		if e := q.byPath(h.paths); e != nil {
+			return e, q.hostOr(h.pattern)
 		}
 	}
 	return nil, ""

@@ -112,21 +112,9 @@ func (p *uriPattern) param(kind tokenKind, name string) {
 	p.names = append(p.names, name)
 }
 
-// match checks a path that begins with the key against the rest of the pattern and keeps the parameters in ex.
+// match checks a path that begins with the key against the tokens and keeps the parameters in ex.
 func (p *uriPattern) match(ex *plugin.Exchange, path []byte) bool {
-	if len(p.tokens) == 0 {
-		if len(p.names) > 0 {
-			one := [1]plugin.Param{{Name: p.names[0], Value: path[len(p.key):]}}
-			ex.SetParams(one[:])
-			return true
-		}
-		ex.SetParams(nil)
-		return true
-	}
-	return p.matchTokens(ex, path[p.start:])
-}
-
-func (p *uriPattern) matchTokens(ex *plugin.Exchange, path []byte) bool {
+	path = path[p.start:]
 	var found [maxParams]plugin.Param
 	for i, n := range p.names {
 		found[i].Name = n

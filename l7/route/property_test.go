@@ -181,7 +181,7 @@ func TestAgainstReference(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if empty.paths != nil || empty.hosts != nil || empty.byID != nil || empty.Len() != 0 || empty.NeedsBody() {
+				if empty.paths != nil || empty.names != nil || empty.suffixes != nil || empty.byID != nil || empty.Len() != 0 || empty.NeedsBody() {
 					t.Fatalf("nodes are left after the last route was removed: %+v", empty)
 				}
 			}

@@ -80,8 +80,10 @@ type Table struct {
 	mode  Mode
 	byID  *node[compiled]
 	paths *index[bucket]
-	hosts *index[hostLeaf]
-	n     int
+	// names are the hosts, suffixes the reversed wildcard hosts without "*".
+	names, suffixes *index[hostPaths]
+
+	n int
 	// bodies counts the routes whose conditions read the request body.
 	bodies int
 }
@@ -150,25 +152,12 @@ func (t *Table) place(ed *edit, c *compiled, add bool) {
 	}
 	for i := range c.hosts {
 		h := &c.hosts[i]
-		t.hosts = t.hosts.update(ed, '.', h.key, h.wildcard, func(old *hostLeaf) (*hostLeaf, int32) {
-			leaf := old.own(ed)
-			side := &leaf.exact
-			if h.wildcard {
-				side = &leaf.wild
-			}
-			had := side.paths != nil
-			side.pattern = h.pattern
-			side.paths = placePaths(ed, side.paths, h.entries, add)
-			by := int32(0)
-			if has := side.paths != nil; has != had {
-				if by = -1; has {
-					by = 1
-				}
-			}
-			if leaf.exact.paths == nil && leaf.wild.paths == nil {
-				return nil, by
-			}
-			return leaf, by
+		hosts := &t.names
+		if h.wildcard {
+			hosts = &t.suffixes
+		}
+		*hosts = (*hosts).update(ed, '.', h.key, h.wildcard, func(old *hostPaths) (*hostPaths, int32) {
+			return old.with(ed, h.pattern, h.entries, add)
 		})
 	}
 }
@@ -187,8 +176,8 @@ func (t *Table) Match(ex *plugin.Exchange) (*Def, bool) { return t.MatchPath(ex,
 // MatchPath is Match with another path than the request's; the parameters are parts of path.
 func (t *Table) MatchPath(ex *plugin.Exchange, path []byte) (*Def, bool) {
 	q := query{ex: ex, path: path, method: methodBit(plugin.String(ex.Request.Method))}
-	if t.hosts != nil {
-		if e, host := q.byHost(t.hosts); e != nil {
+	if t.names != nil || t.suffixes != nil {
+		if e, host := q.byHost(t.names, t.suffixes); e != nil {
 			return q.found(e, host)
 		}
 	}
