@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"bytes"
 	"net/http"
 	"syscall"
 
@@ -84,17 +85,17 @@ func (l *Loop) onUpstreamTimer(u *upConn) {
 // maxInformational bounds 1xx heads before a final one.
 const maxInformational = 16
 
-// readResponseHead reads until the head of the final response is complete. One system call fills the head's buffer and, with what is left, the loop's read buffer, so a
-// small response takes one read and a large one is not cut into small pieces.
+var headEnd = []byte("\r\n\r\n")
+
+// readResponseHead reads until the head of the final response is complete. It reads into the loop's buffer, so that head and first body bytes take one system call, and
+// moves the head to a buffer of its own, where it stays until the exchange is over.
 func (l *Loop) readResponseHead(x *exchange) {
 	u := x.up
 	for u.readable {
 		if x.respHead == nil {
 			x.respHead = l.bufs.get(1 << minBufShift)
 		}
-		h := x.respHead
-		free := h.free()
-		n, errno := l.io.read2(u.fd, free, l.rbuf)
+		n, errno := l.io.read(u.fd, l.rbuf)
 		if errno == syscall.EAGAIN {
 			u.readable = false
 			if u.eof {
@@ -105,16 +106,21 @@ func (l *Loop) readResponseHead(x *exchange) {
 		if errno != 0 || n == 0 {
 			break
 		}
-		if n < len(free)+len(l.rbuf) && !u.eof {
+		if n < len(l.rbuf) && !u.eof {
 			u.readable = false
 		}
 		x.gotByte = true
 		x.Upstream.BytesIn += int64(n)
-		over := l.rbuf[:0]
-		if n > len(free) {
-			over, n = l.rbuf[:n-len(free)], len(free)
+		// Only the head is kept; the first body bytes go on from where they are.
+		over := l.rbuf[:n]
+		if h := x.respHead; h.empty() {
+			end := bytes.Index(over, headEnd) + len(headEnd)
+			if end < len(headEnd) || end > len(h.b) {
+				end = min(n, len(h.b))
+			}
+			h.r, h.w = 0, copy(h.b, over[:end])
+			over = over[end:]
 		}
-		h.w += n
 		if l.parseResponse(x, over) {
 			return
 		}
