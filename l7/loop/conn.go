@@ -84,7 +84,7 @@ func (l *Loop) closeClient(c *conn) {
 // hangUp closes in a way that lets the peer read what was sent: when it may still be sending, a plain close would answer with a reset that
 // overtakes the response (RFC 9112 9.6).
 func (l *Loop) hangUp(c *conn, unread bool) {
-	if c.eof || !unread && !c.readable && (c.in == nil || c.in.empty()) {
+	if !unread && !c.readable && (c.in == nil || c.in.empty()) {
 		l.closeClient(c)
 		return
 	}
@@ -203,12 +203,17 @@ func (l *Loop) armWrite(c *conn) { l.timers.set(&c.timer, l.now+int64(l.conf.Wri
 
 // rearmBusy sets the timer of a busy connection that has nothing to write.
 func (l *Loop) rearmBusy(c *conn) {
+	x := c.x
 	switch {
+	case x != nil && x.delaying:
+	case x != nil && x.wantsRequestBody():
+		if x.up != nil && x.up.out.any() {
+			l.timers.clear(&c.timer) // it is the upstream that is slow; its own timer counts
+			return
+		}
+		l.timers.set(&c.timer, l.now+int64(l.conf.BodyTimeout))
 	case c.eof:
 		l.timers.set(&c.timer, l.now+int64(l.conf.HalfCloseGrace))
-	case c.x != nil && c.x.delaying:
-	case c.x != nil && c.x.wantsRequestBody():
-		l.timers.set(&c.timer, l.now+int64(l.conf.BodyTimeout))
 	default:
 		l.timers.clear(&c.timer)
 	}
@@ -266,11 +271,7 @@ func (l *Loop) readHead(c *conn) {
 				return
 			}
 			if err != h1.ErrIncomplete {
-				status := http.StatusBadRequest
-				if e, ok := err.(*h1.Error); ok {
-					status = e.Status
-				}
-				l.refuseHead(c, status)
+				l.refuseHead(c, statusOf(err))
 				return
 			}
 			fresh = false
@@ -358,11 +359,10 @@ func (l *Loop) onClientTimer(c *conn) {
 }
 
 // clientEOF deals with a client that has finished sending while its request is served: it may have shut down one side and still want the response, or it may be
-// gone. It gets HalfCloseGrace to see something happen.
+// gone. It gets HalfCloseGrace to see something happen. What it has sent before is still served: the rest of a body, and pipelined requests.
 func (l *Loop) clientEOF(c *conn) {
-	c.keepAlive = false
-	if !c.out.any() && !c.x.delaying {
-		l.timers.set(&c.timer, l.now+int64(l.conf.HalfCloseGrace))
+	if !c.out.any() {
+		l.rearmBusy(c)
 	}
 }
 

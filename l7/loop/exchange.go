@@ -29,18 +29,18 @@ type exchange struct {
 	cancel   context.CancelFunc
 
 	malformed, blocked, delaying bool
-	buffering                    bool // the body is being collected for the engine
-	continued                    bool // 100 (Continue) was sent or is not wanted
-	reqDone                      bool // the whole request was handed to the upstream's socket
-	bodySent                     bool // at least part of the body was
-	fresh                        bool // do not use an idle upstream connection again
-	gotByte                      bool // the upstream has sent something
-	headSent                     bool // the response head went to the client
-	noBody                       bool // the upstream takes no more of the request body
-	flushing                     bool // everything is written but for what is pending
-	ended                        bool // the log phase has run
-	informational                int  // 1xx heads seen
-	sentBody                     int64
+	buffering                    bool  // the body is being collected for the engine
+	continued                    bool  // 100 (Continue) was sent or is not wanted
+	reqDone                      bool  // the whole request was handed to the upstream's socket
+	bodySent                     bool  // at least part of the body was
+	fresh                        bool  // do not use an idle upstream connection again
+	gotByte                      bool  // the upstream has sent something
+	headSent                     bool  // the response head went to the client
+	noBody                       bool  // the upstream takes no more of the request body
+	flushing                     bool  // everything is written but for what is pending
+	ended                        bool  // the log phase has run
+	informational                int   // 1xx heads seen
+	bodyIn                       int64 // decoded bytes of the request body so far
 }
 
 func (l *Loop) newExchange(c *conn) *exchange {
@@ -68,7 +68,7 @@ func (l *Loop) recycle(x *exchange) {
 	x.framing = engine.Framing{}
 	x.malformed, x.blocked, x.delaying, x.buffering, x.continued, x.reqDone, x.bodySent = false, false, false, false, false, false, false
 	x.fresh, x.gotByte, x.headSent, x.noBody, x.flushing, x.ended = false, false, false, false, false, false
-	x.informational, x.sentBody = 0, 0
+	x.informational, x.bodyIn = 0, 0
 	if len(l.freeX) < maxFree {
 		l.freeX = append(l.freeX, x)
 	}
@@ -86,7 +86,7 @@ func (l *Loop) begin(x *exchange) {
 	}
 	c.state = stateBusy
 	c.requests++
-	c.keepAlive = req.KeepAlive && !c.eof && !l.draining && c.requests < l.conf.KeepaliveRequests
+	c.keepAlive = req.KeepAlive && !l.draining && c.requests < l.conf.KeepaliveRequests
 	l.Stats.Requests.Add(1)
 	l.Stats.Busy.Add(1)
 
@@ -117,7 +117,11 @@ func (l *Loop) begin(x *exchange) {
 	}
 	l.rearmBusy(c)
 	x.Begin(l.engine, req.Path)
-	if l.tooLarge(x) {
+	if x.Answering() {
+		// The path could be read in more than one way, so the rest of what this client sends is not trusted either.
+		l.Stats.Malformed.Add(1)
+		c.keepAlive = false
+	} else if l.tooLarge(x) {
 		c.keepAlive = false
 		x.Refuse(http.StatusRequestEntityTooLarge)
 	}
@@ -126,7 +130,7 @@ func (l *Loop) begin(x *exchange) {
 
 // tooLarge tells whether the body is over the limit, as far as it is known.
 func (l *Loop) tooLarge(x *exchange) bool {
-	return l.conf.MaxBody > 0 && max(x.Request.ContentLength, x.BytesIn-int64(x.Request.HeadBytes)) > l.conf.MaxBody
+	return l.conf.MaxBody > 0 && max(x.Request.ContentLength, x.bodyIn) > l.conf.MaxBody
 }
 
 // step acts on the engine's verdicts until something has to be waited for.
@@ -203,7 +207,7 @@ func (l *Loop) sendAnswer(x *exchange) {
 		}
 		body = out
 	}
-	if c.eof {
+	if l.draining {
 		c.keepAlive = false
 	}
 	x.Response.ContentLength = int64(len(body))

@@ -91,7 +91,11 @@ func (l *Loop) sendRequest(x *exchange) {
 	} else if !x.reqBody.Done() && c.in != nil {
 		var err error
 		if used, err = l.encodeBody(x, c.in.unread()); err != nil {
-			l.badBody(x, http.StatusBadRequest)
+			l.badBody(x, statusOf(err))
+			return
+		}
+		if l.tooLarge(x) {
+			l.badBody(x, http.StatusRequestEntityTooLarge)
 			return
 		}
 	}
@@ -108,7 +112,7 @@ func (l *Loop) sendRequest(x *exchange) {
 		n = 0
 	case errno != 0:
 		// Nothing of this request has left the host, so it may go elsewhere whatever it is.
-		x.reqBody, x.bodySent = mark, false
+		x.reqBody, x.bodySent, x.bodyIn = mark, false, 0
 		x.BytesIn -= int64(used)
 		l.attemptFailed(x, http.StatusBadGateway, upstream.Reset, false)
 		return
@@ -154,6 +158,7 @@ func (l *Loop) encodeBody(x *exchange, in []byte) (used int, err error) {
 		if err != nil {
 			return used, err
 		}
+		x.bodyIn += int64(len(data))
 		if len(data) > 0 {
 			x.bodySent = true
 			if x.Request.ContentLength < 0 {
@@ -262,7 +267,7 @@ func (l *Loop) pumpRequest(x *exchange) {
 		l.wbuf = l.wbuf[:0]
 		used, err := l.encodeBody(x, in)
 		if err != nil {
-			l.badBody(x, http.StatusBadRequest)
+			l.badBody(x, statusOf(err))
 			return
 		}
 		l.keepRest(c, in, used)
@@ -285,10 +290,11 @@ func (l *Loop) collect(x *exchange, in []byte) bool {
 	for used < len(in) && !x.reqBody.Done() {
 		data, n, err := x.reqBody.Next(in[used:])
 		if err != nil {
-			l.badBody(x, http.StatusBadRequest)
+			l.badBody(x, statusOf(err))
 			return false
 		}
-		if int64(x.body.w+len(data)) > x.BodyLimit() {
+		x.bodyIn += int64(len(data))
+		if x.bodyIn > x.BodyLimit() || l.tooLarge(x) {
 			l.badBody(x, http.StatusRequestEntityTooLarge)
 			return false
 		}
@@ -313,6 +319,14 @@ func (l *Loop) collect(x *exchange, in []byte) bool {
 	x.SetBody(x.body.unread())
 	l.step(x)
 	return false
+}
+
+// statusOf is the status that a framing fault is refused with.
+func statusOf(err error) int {
+	if e, ok := err.(*h1.Error); ok {
+		return e.Status
+	}
+	return http.StatusBadRequest
 }
 
 // badBody refuses a request whose body breaks the framing rules or a limit.

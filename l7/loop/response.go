@@ -196,7 +196,7 @@ func (l *Loop) onResponseHead(x *exchange, a, b []byte) {
 		// An early answer. The rest of the request still goes up while the response comes down, but nothing follows on these connections.
 		c.keepAlive = false
 	}
-	if c.eof {
+	if l.draining {
 		c.keepAlive = false
 	}
 	x.framing = x.ResponseFraming(x.req.Minor)
