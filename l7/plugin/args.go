@@ -39,6 +39,57 @@ func (ex *Exchange) Arg(name string) ([]byte, bool) {
 	return nil, false
 }
 
+// DelArg removes every query argument of that name, decoded, from what the upstream gets, and leaves the others as they were sent. It tells
+// whether there was one.
+func (ex *Exchange) DelArg(name string) bool {
+	q, found := ex.cutPairs(ex.Request.Query, name)
+	if found {
+		ex.SetQuery(q)
+	}
+	if t := ex.Request.UpstreamTarget; t != nil {
+		if i := bytes.IndexByte(t, '?'); i >= 0 {
+			if q, cut := ex.cutPairs(t[i+1:], name); cut {
+				found = true
+				if len(q) == 0 {
+					ex.Request.UpstreamTarget = t[:i:i]
+				} else {
+					ex.Request.UpstreamTarget = ex.Concat(t[:i+1], q)
+				}
+			}
+		}
+	}
+	return found
+}
+
+// cutPairs returns q without the pairs of that name.
+func (ex *Exchange) cutPairs(q []byte, name string) (rest []byte, found bool) {
+	for from := 0; from < len(q); {
+		end := len(q)
+		if i := bytes.IndexByte(q[from:], '&'); i >= 0 {
+			end = from + i
+		}
+		key := q[from:end]
+		if i := bytes.IndexByte(key, '='); i >= 0 {
+			key = key[:i]
+		}
+		switch hit := string(ex.unescape(key)) == name; {
+		case hit && !found:
+			found = true
+			rest = append(ex.Alloc(len(q))[:0], q[:max(from-1, 0)]...)
+		case !hit && found:
+			if len(rest) > 0 {
+				rest = append(rest, '&')
+			}
+			rest = append(rest, q[from:end]...)
+		}
+		from = end + 1
+	}
+	if !found {
+		return q, false
+	}
+	return rest, true
+}
+
 // Form lists the pairs of an urlencoded body that was buffered, or nothing.
 func (ex *Exchange) Form() []Field {
 	if !ex.Request.BodyBuffered {

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 )
@@ -20,13 +21,15 @@ type Reply struct {
 // Exit is a reply with a verbatim body (nil for the plain error page).
 func Exit(status int, body []byte) *Reply { return &Reply{Status: status, Body: body} }
 
-// JSON is a reply whose body is v in JSON and a line feed, as APISIX's core.response.exit writes tables.
+// JSON is a reply whose body is v in JSON and a line feed, as APISIX's core.response.exit writes tables: "<", ">" and "&" stand as they are.
 func JSON(status int, v any) *Reply {
-	b, err := json.Marshal(v)
-	if err != nil {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if e.Encode(v) != nil {
 		return &Reply{Status: http.StatusInternalServerError}
 	}
-	return &Reply{Status: status, Body: append(b, '\n')}
+	return &Reply{Status: status, Body: b.Bytes()}
 }
 
 // Message is the reply {"message": text}.

@@ -1,15 +1,21 @@
 package plugin
 
-// Template is text with $name and ${name} references, compiled once. "\$" stands for a dollar sign.
+import "strings"
+
+// Template is text with references to variables, compiled once (apisix/core/utils.lua resolve_var). A reference is $name, where the name goes on
+// over letters, digits, "_" and ".", or ${name}, or ${name ?? default}: the default stands for a variable without value. A "$" after a
+// backslash is text, and so is the backslash.
 type Template struct {
 	parts []part
-	// whole is set when the template is plain text.
+	// plain is the text when there are no references, else nil.
 	plain []byte
 }
 
 type part struct {
 	text []byte
 	v    Var
+	// or is the default of the reference, nil when it has none.
+	or []byte
 }
 
 // CompileTemplate parses s. A "$" that no name follows is text.
@@ -17,29 +23,19 @@ func CompileTemplate(s string) *Template {
 	t := &Template{}
 	var text []byte
 	for i := 0; i < len(s); {
-		c := s[i]
-		if c == '\\' && i+1 < len(s) && s[i+1] == '$' {
-			text = append(text, '$')
-			i += 2
-			continue
+		if s[i] == '$' && (i == 0 || s[i-1] != '\\') {
+			if p, n := reference(s[i+1:]); n > 0 {
+				if len(text) > 0 {
+					t.parts = append(t.parts, part{text: text})
+					text = nil
+				}
+				t.parts = append(t.parts, p)
+				i += 1 + n
+				continue
+			}
 		}
-		if c != '$' {
-			text = append(text, c)
-			i++
-			continue
-		}
-		name, n := reference(s[i+1:])
-		if n == 0 {
-			text = append(text, c)
-			i++
-			continue
-		}
-		if len(text) > 0 {
-			t.parts = append(t.parts, part{text: text})
-			text = nil
-		}
-		t.parts = append(t.parts, part{v: CompileVar(name)})
-		i += 1 + n
+		text = append(text, s[i])
+		i++
 	}
 	if len(t.parts) == 0 {
 		t.plain = append([]byte{}, text...)
@@ -51,39 +47,52 @@ func CompileTemplate(s string) *Template {
 	return t
 }
 
-// reference reads the name after "$" and returns it with the bytes it takes.
-func reference(s string) (name string, n int) {
+// reference reads what follows "$" and returns how many bytes it takes, 0 when it is no reference.
+func reference(s string) (p part, n int) {
 	if len(s) > 0 && s[0] == '{' {
-		for i := 1; i < len(s); i++ {
-			if s[i] == '}' {
-				return s[1:i], i + 1
-			}
-			if !nameChar(s[i]) && s[i] != '.' && s[i] != '-' {
-				return "", 0
-			}
+		end := strings.IndexByte(s, '}')
+		if end < 0 || strings.TrimSpace(s[1:end]) == "" {
+			return p, 0
 		}
-		return "", 0
+		name, or, has := strings.Cut(strings.TrimSpace(s[1:end]), "??")
+		if has {
+			or, _, _ = strings.Cut(or, "??")
+			p.or = append([]byte{}, strings.TrimSpace(or)...)
+		}
+		p.v = CompileVar(strings.TrimSpace(name))
+		return p, end + 1
 	}
 	for n < len(s) && nameChar(s[n]) {
 		n++
 	}
-	return s[:n], n
+	if n > 0 {
+		p.v = CompileVar(s[:n])
+	}
+	return p, n
 }
 
 func nameChar(c byte) bool {
-	return c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+	return c == '_' || c == '.' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+}
+
+func (p *part) eval(ex *Exchange) ([]byte, bool) {
+	if v, ok := p.v(ex); ok {
+		return v, true
+	}
+	return p.or, p.or != nil
 }
 
 // Plain tells whether the template has no references.
 func (t *Template) Plain() bool { return t.plain != nil }
 
-// Eval returns the text with the variables of ex in place; a variable without value is empty. resolved counts the references that had a value.
+// Eval returns the text with the variables of ex in place; a variable without value and
+// without default is empty. resolved counts the references that had either.
 func (t *Template) Eval(ex *Exchange) (text []byte, resolved int) {
 	if t.plain != nil {
 		return t.plain, 0
 	}
 	if len(t.parts) == 1 {
-		v, ok := t.parts[0].v(ex)
+		v, ok := t.parts[0].eval(ex)
 		if !ok {
 			return emptyValue, 0
 		}
@@ -96,7 +105,7 @@ func (t *Template) Eval(ex *Exchange) (text []byte, resolved int) {
 			text = append(text, p.text...)
 			continue
 		}
-		if v, ok := p.v(ex); ok {
+		if v, ok := p.eval(ex); ok {
 			text = append(text, v...)
 			resolved++
 		}
