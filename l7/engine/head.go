@@ -156,6 +156,10 @@ func (x *Exchange) UpstreamHost() []byte {
 	case upstream.HostRewrite:
 		return x.Up.Host
 	}
+	if len(x.Request.HostPort) == 0 {
+		// An HTTP/1.0 client need not send one; an HTTP/1.1 server may refuse a request without (RFC 9112 3.2).
+		return x.Node.HostFor(x.Upstream.Scheme)
+	}
 	return x.Request.HostPort
 }
 
@@ -231,6 +235,14 @@ func (x *Exchange) ResponseHead(status int, reason []byte, fields []plugin.Field
 // FilterHead runs the header_filter phase and gives the response head its final form. An error answer replaces the response when a filter fails; the driver then
 // sends ReplyBody instead of the upstream's body: it asks Answering afterwards.
 func (x *Exchange) FilterHead() {
+	x.ownFields()
+	if !x.headerFilters() {
+		x.ownFields()
+	}
+}
+
+// ownFields sets the fields that the gateway adds to every response, those that request phases asked for among them.
+func (x *Exchange) ownFields() {
 	resp := &x.Response
 	early := resp.Early.Fields()
 	for i := range early {
@@ -240,7 +252,6 @@ func (x *Exchange) FilterHead() {
 		resp.Header.Set("Server", x.engine.server)
 	}
 	x.upstreamStatusField()
-	x.headerFilters()
 }
 
 func (x *Exchange) upstreamStatusField() {
@@ -269,14 +280,16 @@ func (x *Exchange) upstreamStatusField() {
 	x.Response.Header.Set("X-APISIX-Upstream-Status", b)
 }
 
-func (x *Exchange) headerFilters() {
+// headerFilters runs the header_filter phase; it is false when a filter failed and an error answer has taken the response's place.
+func (x *Exchange) headerFilters() (ok bool) {
 	if len(x.global.headerFilter) == 0 && len(x.chain.headerFilter) == 0 {
-		return
+		return true
 	}
 	defer func() {
 		if p := recover(); p != nil {
 			x.panicked(p)
 			x.current = nil
+			ok = false
 		}
 	}()
 	for _, list := range [2][]*Unit{x.global.headerFilter, x.chain.headerFilter} {
@@ -288,11 +301,12 @@ func (x *Exchange) headerFilters() {
 			if err := u.headerFilter.HeaderFilter(&x.Exchange); err != nil {
 				x.fault(err)
 				x.current = nil
-				return
+				return false
 			}
 		}
 	}
 	x.current = nil
+	return true
 }
 
 // NoBody tells whether a response with this status, to a request with this method, has no body (RFC 9110 6.4.1).
