@@ -7,3 +7,5 @@ import (
 )
 
 func TestFraming(t *testing.T) { l7test.Framing(t, l7test.Start) }
+
+func TestSemantics(t *testing.T) { l7test.Semantics(t, l7test.Start) }

@@ -35,14 +35,12 @@ type conn struct {
 	local    netip.AddrPort
 	seq      uint64
 	requests uint64
-	discard  int // bytes that draining or lingering may still read
+	discard  int   // bytes that draining may still read
+	ends     int64 // when lingering ends at the latest
 }
 
-// Bounds of what is read from a client only to be thrown away.
-const (
-	drainBytes  = 64 << 10
-	lingerBytes = 256 << 10
-)
+// drainBytes bounds what is read of a request body only to be able to keep the connection.
+const drainBytes = 64 << 10
 
 func (l *Loop) newConn(fd int, peer netip.AddrPort) {
 	i, err := l.newSlot(fd, false)
@@ -82,33 +80,44 @@ func (l *Loop) closeClient(c *conn) {
 }
 
 // hangUp closes in a way that lets the peer read what was sent: when it may still be sending, a plain close would answer with a reset that
-// overtakes the response (RFC 9112 9.6).
+// overtakes the response (RFC 9112 9.6). What comes is thrown away for up to BodyTimeout, as long as it keeps coming.
 func (l *Loop) hangUp(c *conn, unread bool) {
-	if !unread && !c.readable && (c.in == nil || c.in.empty()) {
+	if !c.readable && (c.eof || !unread && (c.in == nil || c.in.empty())) {
 		l.closeClient(c)
 		return
 	}
-	l.bufs.put(c.in)
-	c.in = nil
 	l.io.shutdownWrite(c.fd)
-	c.state, c.discard = stateLinger, lingerBytes
-	l.timers.set(&c.timer, l.now+int64(l.conf.HeaderTimeout)/2)
+	c.state, c.ends = stateLinger, l.now+int64(l.conf.BodyTimeout)
 	l.linger(c)
 }
 
 func (l *Loop) linger(c *conn) {
-	for c.readable {
+	l.timers.set(&c.timer, min(l.now+int64(l.conf.HeaderTimeout)/2, c.ends))
+	if !l.discard(c) {
+		l.closeClient(c)
+	}
+}
+
+// discard reads and forgets what has come. It is false when the connection has ended.
+func (l *Loop) discard(c *conn) bool {
+	l.bufs.put(c.in)
+	c.in = nil
+	for budget := pumpBudget; c.readable; budget-- {
+		if budget == 0 {
+			l.again = append(l.again, c.slot)
+			return true
+		}
 		n, errno := l.io.read(c.fd, l.rbuf)
 		if errno == syscall.EAGAIN {
 			c.readable = false
-			return
+			return true
 		}
-		c.discard -= n
-		if errno != 0 || n == 0 || c.discard <= 0 {
-			l.closeClient(c)
-			return
+		if errno != 0 || n == 0 {
+			c.readable = false
+			return false
 		}
 	}
+	return true
 }
 
 // abort ends a connection whose client is gone or is not worth an answer, with whatever it was doing.
@@ -147,18 +156,21 @@ func (l *Loop) onClient(c *conn, ev *event) {
 
 // resumeClient does whatever has become possible.
 func (l *Loop) resumeClient(c *conn) {
-	if c.out.any() {
-		if !c.writable || !l.flushClient(c) {
-			return
-		}
+	if c.out.any() && c.writable && !l.flushClient(c) && c.closed {
+		return
 	}
 	switch c.state {
 	case stateHead:
 		l.readHead(c)
 	case stateBusy:
+		// A client may send all of its request before it reads, so the request goes on while the response has to wait.
 		x := c.x
 		if x.flushing {
-			l.endExchange(x)
+			if !c.out.any() {
+				l.endExchange(x)
+			} else if !c.keepAlive && !x.reqBody.Done() {
+				l.discard(c)
+			}
 			return
 		}
 		if x.wantsRequestBody() {

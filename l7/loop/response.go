@@ -170,8 +170,28 @@ func (l *Loop) parseResponse(x *exchange, over []byte) bool {
 			return true
 		}
 		x.informational++
+		if !l.informational(x) {
+			return true
+		}
 		x.resp.Reset()
 	}
+}
+
+// informational passes a 1xx head on (RFC 9110 15.2). An HTTP/1.0 client does not know them, and 100 (Continue) answers the gateway, which lets the client send
+// without asking. It is false when the client was lost.
+func (l *Loop) informational(x *exchange) bool {
+	if x.req.Minor == 0 || x.resp.Status == http.StatusContinue {
+		return true
+	}
+	l.wbuf = h1.AppendStatusLine(l.wbuf[:0], x.resp.Status, x.resp.Reason)
+	for i, f := range x.resp.Fields {
+		if k := x.resp.Kinds[i]; !k.Dropped() && k != h1.KindContentLength {
+			l.wbuf = h1.AppendField(l.wbuf, f.Name, f.Value)
+		}
+	}
+	l.wbuf = append(l.wbuf, "\r\n"...)
+	x.BytesOut += int64(len(l.wbuf))
+	return l.writeClient(x.c, l.wbuf, nil)
 }
 
 // onResponseHead sends the head and the first body bytes, a and b, to the client.
@@ -206,7 +226,7 @@ func (l *Loop) onResponseHead(x *exchange, a, b []byte) {
 	l.wbuf = x.AppendResponseHead(l.wbuf[:0], l.date, x.framing, c.keepAlive, x.req.Minor)
 	x.headSent = true
 	l.timers.set(&u.timer, l.now+int64(x.Timeouts.Read))
-	if !l.relay(x, a) || len(b) > 0 && !l.relay(x, b) {
+	if !l.relay(x, a, len(b) > 0) || len(b) > 0 && !l.relay(x, b, false) {
 		return
 	}
 	l.flushRelay(x)
@@ -244,7 +264,7 @@ func (l *Loop) pumpResponse(x *exchange) {
 		x.Upstream.BytesIn += int64(n)
 		l.timers.set(&u.timer, l.now+int64(x.Timeouts.Read))
 		l.wbuf = l.wbuf[:0]
-		if !l.relay(x, l.rbuf[:n]) {
+		if !l.relay(x, l.rbuf[:n], false) {
 			return
 		}
 		l.flushRelay(x)
@@ -257,8 +277,9 @@ func (l *Loop) pumpResponse(x *exchange) {
 // copyLimit is up to which size body bytes are copied behind what is already in wbuf instead of being written from where they are.
 const copyLimit = 8 << 10
 
-// relay decodes body bytes of the upstream and puts them into wbuf in the client's framing, or writes them. It is false when the exchange has ended.
-func (l *Loop) relay(x *exchange, in []byte) bool {
+// relay decodes body bytes of the upstream and puts them into wbuf in the client's framing, or writes them; more tells that bytes follow in. It is false when the
+// exchange has ended.
+func (l *Loop) relay(x *exchange, in []byte, more bool) bool {
 	filters := x.FiltersBody() && !x.framing.None
 	for len(in) > 0 && !x.respBody.Done() {
 		data, n, err := x.respBody.Next(in)
@@ -284,14 +305,14 @@ func (l *Loop) relay(x *exchange, in []byte) bool {
 			return false
 		}
 	}
-	if len(in) > 0 {
+	if !x.respBody.Done() {
+		return true
+	}
+	if len(in) > 0 || more {
 		// Bytes after the end of the response: the connection cannot be trusted any more.
 		x.up.eof = true
 	}
-	if x.respBody.Done() {
-		return l.relayEnd(x)
-	}
-	return true
+	return l.relayEnd(x)
 }
 
 // put sends body data in the client's framing.
