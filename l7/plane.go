@@ -343,5 +343,6 @@ func (n *Prepared) Commit() {
 // Abort forgets the prepared snapshot.
 func (n *Prepared) Abort() {
 	n.p.units.abort()
+	n.p.set.Retain(func(u *snapshot.Upstream) bool { return n.p.upstreams[u] > 0 })
 	n.p.mu.Unlock()
 }

@@ -220,7 +220,9 @@ func (x *Exchange) ResponseHead(status int, reason []byte, fields []plugin.Field
 	resp.Status, resp.Reason, resp.ContentLength = status, reason, length
 	dst := resp.Header.Fields()[:0]
 	for i := range fields {
-		if k := kinds[i]; k.Dropped() || k == h1.KindContentLength || k == h1.KindServer {
+		k := kinds[i]
+		// Names with an underscore endanger origins only; clients get them, as from nginx.
+		if k.Dropped() && k != h1.KindUnderscore || k == h1.KindContentLength || k == h1.KindServer {
 			continue
 		}
 		dst = append(dst, fields[i])

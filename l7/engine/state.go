@@ -26,7 +26,7 @@ type Config struct {
 	DeleteURITailSlash, NormalizeURILikeServlet, MatchURIEncodedSlash bool
 	// Limits bounds heads and bodies of messages.
 	Limits h1.Limits
-	// MaxBufferedBody bounds a request body that is buffered for conditions on it.
+	// MaxBufferedBody bounds a request body that is buffered for conditions on it, 0 for 1 MiB.
 	MaxBufferedBody int64
 	// Logger takes faults.
 	Logger *slog.Logger
@@ -48,6 +48,9 @@ type Engine struct {
 func New(conf Config) *Engine {
 	if conf.Logger == nil {
 		conf.Logger = slog.New(slog.DiscardHandler)
+	}
+	if conf.MaxBufferedBody <= 0 {
+		conf.MaxBufferedBody = 1 << 20
 	}
 	e := &Engine{conf: conf, server: []byte(conf.ServerHeader)}
 	e.state.Store(&State{table: route.New(conf.RouterMode), global: emptyChain, consumers: plugin.NewConsumerIndex()})

@@ -344,20 +344,29 @@ func (l *Loop) onClientTimer(c *conn) {
 		l.refuseHead(c, http.StatusRequestTimeout)
 	case stateBusy:
 		switch {
+		case x.delaying:
+			x.delaying = false
+			if c.out.any() {
+				l.armWrite(c)
+			} else {
+				l.rearmBusy(c)
+			}
+			l.step(x)
 		case c.out.any():
 			l.Stats.Aborted.Add(1)
 			l.abort(c)
-		case x.delaying:
-			x.delaying = false
-			l.step(x)
 		case c.eof:
 			l.Stats.Aborted.Add(1)
 			l.abort(c)
 		case x.wantsRequestBody() && !x.headSent:
 			l.dropUpstream(x)
 			c.keepAlive = false
+			x.buffering = false
 			x.Refuse(http.StatusRequestTimeout)
 			l.answer(x)
+		case x.wantsRequestBody():
+			// It has its answer already and need not send the rest.
+			x.noBody = true
 		default:
 			l.abort(c)
 		}
@@ -378,9 +387,18 @@ func (l *Loop) clientEOF(c *conn) {
 	}
 }
 
+// quiet tells whether nothing has come on a connection that is between requests. Only then may it be closed: what has come would be answered with a reset.
+func (l *Loop) quiet(c *conn) bool {
+	if c.in != nil && !c.in.empty() {
+		return false
+	}
+	n, errno := l.io.peek(c.fd)
+	return errno != 0 || n == 0
+}
+
 // nextRequest makes the connection ready for another request.
 func (l *Loop) nextRequest(c *conn) {
-	if l.draining && (c.in == nil || c.in.empty()) {
+	if l.draining && l.quiet(c) {
 		l.closeClient(c)
 		return
 	}

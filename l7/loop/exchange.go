@@ -149,10 +149,13 @@ func (l *Loop) step(x *exchange) {
 		l.block(x)
 	case engine.NeedBody:
 		x.buffering = true
-		x.body = l.bufs.get(int(max(min(x.Request.ContentLength, x.BodyLimit()), 1<<minBufShift)))
+		x.body = l.bufs.get(int(max(min(x.Request.ContentLength, x.BodyLimit(), firstBody), 1<<minBufShift)))
 		l.pumpRequest(x)
 	}
 }
+
+// firstBody bounds what is allocated for a buffered body before any of it has come.
+const firstBody = 64 << 10
 
 // block runs plugins that may wait on a goroutine of their own.
 func (l *Loop) block(x *exchange) {
@@ -173,8 +176,7 @@ func (l *Loop) resumeBlocked(x *exchange) {
 	x.blocked = false
 	x.cancel()
 	if x.c == nil {
-		l.endLog(x)
-		l.recycle(x)
+		l.endGone(x)
 		return
 	}
 	l.rearmBusy(x.c)
@@ -318,14 +320,19 @@ func (l *Loop) clientGone(x *exchange) {
 		return
 	}
 	l.dropUpstream(x)
-	if !x.headSent {
-		x.Response.Status = 499
-		x.Source = plugin.SourceProxy
-	}
 	x.c = nil
 	if x.blocked {
 		x.cancel()
-		return // resumeBlocked recycles it
+		return // the plugin still has it, see resumeBlocked
+	}
+	l.endGone(x)
+}
+
+// endGone ends an exchange without client.
+func (l *Loop) endGone(x *exchange) {
+	if !x.headSent {
+		x.Response.Status = 499
+		x.Source = plugin.SourceProxy
 	}
 	l.endLog(x)
 	l.recycle(x)

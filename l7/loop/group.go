@@ -22,7 +22,7 @@ type Group struct {
 	wg     sync.WaitGroup
 	mu     sync.Mutex
 	errs   []error
-	files  []*os.File
+	closed bool
 }
 
 // NewGroup makes n loops (0 for one per CPU that the process may use). They serve once Start was called. It raises GOMAXPROCS to n + 1 if it is lower: a loop holds its
@@ -62,11 +62,10 @@ func (g *Group) Listen(files []*os.File) error {
 		if err := unix.SetNonblock(fd, true); err != nil {
 			return fmt.Errorf("listen: %w", err)
 		}
-		if err := g.loops[i].addListener(fd); err != nil {
+		if err := g.loops[i].addListener(f, fd); err != nil {
 			return err
 		}
 	}
-	g.files = append(g.files, files...)
 	return nil
 }
 
@@ -87,8 +86,19 @@ func (g *Group) Start() {
 	}
 }
 
-// Shutdown stops accepting, lets requests finish until ctx ends, then cuts what is left. It returns ctx's error when something had to be cut.
+// Shutdown stops accepting, lets requests finish until ctx ends, then cuts what is left. It returns ctx's error when something had to be cut. Only the first call does
+// anything.
 func (g *Group) Shutdown(ctx context.Context) error {
+	if g.closed {
+		return nil
+	}
+	g.closed = true
+	if g.cancel == nil { // never started
+		for _, l := range g.loops {
+			l.closeAll()
+		}
+		return nil
+	}
 	for _, l := range g.loops {
 		l.post(post{call: l.drain})
 	}
@@ -102,9 +112,6 @@ func (g *Group) Shutdown(ctx context.Context) error {
 	}
 	g.cancel()
 	<-done
-	for _, f := range g.files {
-		f.Close()
-	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return errors.Join(append(g.errs, err)...)

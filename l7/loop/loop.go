@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -100,12 +101,14 @@ type Loop struct {
 	pools map[poolKey]*pool
 
 	listeners []listener
-	paused    bool // not accepting: too many connections or descriptors
+	paused    bool  // not accepting: too many connections or descriptors
+	retry     timer // accepts again after a lack of descriptors
 	draining  bool
 	nextConn  *atomic.Uint64
 
 	mu     sync.Mutex
 	posts  []post // from other goroutines
+	ended  bool   // nobody takes posts any more
 	blocks sync.WaitGroup
 }
 
@@ -117,8 +120,8 @@ type slot struct {
 }
 
 type listener struct {
+	file *os.File
 	fd   int
-	port uint16
 	slot uint32
 }
 
@@ -182,8 +185,14 @@ const spin = time.Millisecond
 // run serves until the loop has been stopped and its connections are gone, or ctx ends.
 func (l *Loop) run(ctx context.Context) error {
 	var events [256]event
-	stopped := context.AfterFunc(ctx, l.io.wake)
-	defer stopped()
+	woken := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() { l.io.wake(); close(woken) })
+	defer func() {
+		if !stop() {
+			<-woken // the descriptor of wake must not be closed under it
+		}
+		l.closeAll()
+	}()
 	spinNext := true
 	for ctx.Err() == nil {
 		timeout, due := time.Duration(-1), false
@@ -220,7 +229,6 @@ func (l *Loop) run(ctx context.Context) error {
 			break
 		}
 	}
-	l.closeAll()
 	return nil
 }
 
@@ -281,10 +289,13 @@ func (l *Loop) expire() {
 		if t == nil {
 			return
 		}
-		if t.client != nil {
+		switch {
+		case t.client != nil:
 			l.onClientTimer(t.client)
-		} else {
+		case t.up != nil:
 			l.onUpstreamTimer(t.up)
+		default:
+			l.resumeAccept()
 		}
 	}
 }
@@ -292,10 +303,9 @@ func (l *Loop) expire() {
 // post hands work to the loop from another goroutine.
 func (l *Loop) post(p post) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.posts = append(l.posts, p)
-	first := len(l.posts) == 1
-	l.mu.Unlock()
-	if first {
+	if len(l.posts) == 1 && !l.ended {
 		l.io.wake()
 	}
 }
@@ -314,13 +324,13 @@ func (l *Loop) takePosts() {
 	}
 }
 
-// addListener is called on the loop's goroutine or before it runs.
-func (l *Loop) addListener(fd int) error {
+// addListener is called on the loop's goroutine or before it runs. The loop takes file over.
+func (l *Loop) addListener(file *os.File, fd int) error {
 	i, err := l.newSlot(fd, true)
 	if err != nil {
 		return fmt.Errorf("register listener: %w", err)
 	}
-	l.listeners = append(l.listeners, listener{fd: fd, port: l.io.local(fd).Port(), slot: i})
+	l.listeners = append(l.listeners, listener{file: file, fd: fd, slot: i})
 	l.slots[i].listen = len(l.listeners)
 	return nil
 }
@@ -328,8 +338,10 @@ func (l *Loop) addListener(fd int) error {
 // acceptBatch is how many connections one event accepts, so that a flood of them does not starve the others.
 const acceptBatch = 64
 
-func (l *Loop) onListener(k int) {
-	for n := 0; n < acceptBatch; n++ {
+func (l *Loop) onListener(k int) { l.accept(k, acceptBatch) }
+
+func (l *Loop) accept(k, most int) {
+	for n := 0; n < most; n++ {
 		if int(l.Stats.Conns.Load()) >= l.conf.MaxConns {
 			l.pauseAccept()
 			return
@@ -341,6 +353,8 @@ func (l *Loop) onListener(k int) {
 		case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM:
 			l.conf.Logger.Warn("accept failed, waiting for connections to end", "err", errno, "loop", l.id)
 			l.pauseAccept()
+			// It may be something else in this process that gives descriptors back.
+			l.timers.set(&l.retry, l.now+int64(acceptRetry))
 			return
 		case syscall.ECONNABORTED, syscall.EINTR, syscall.EPROTO:
 		default:
@@ -349,7 +363,10 @@ func (l *Loop) onListener(k int) {
 	}
 }
 
-// pauseAccept takes the listeners out of epoll by closing their registration: level-triggered events would come without end.
+// acceptRetry is how long the loop waits for descriptors when none of its own connections ends.
+const acceptRetry = 100 * time.Millisecond
+
+// pauseAccept takes the listeners out of epoll: level-triggered events would come without end.
 func (l *Loop) pauseAccept() {
 	if l.paused {
 		return
@@ -360,33 +377,47 @@ func (l *Loop) pauseAccept() {
 	}
 }
 
-// resumeAccept is called when a connection ended.
+// resumeAccept is called when a connection ended or the time of acceptRetry is over.
 func (l *Loop) resumeAccept() {
 	if !l.paused || l.draining {
 		return
 	}
 	l.paused = false
+	l.timers.clear(&l.retry)
 	for i := range l.listeners {
 		s := l.listeners[i].slot
-		if err := l.io.add(l.listeners[i].fd, uint64(l.slots[s].gen)<<32|uint64(s), true); err != nil {
-			l.conf.Logger.Error("listener lost", "err", err, "loop", l.id)
+		if err := l.io.add(l.listeners[i].fd, uint64(l.slots[s].gen)<<32|uint64(s), true); err != nil && err != syscall.EEXIST {
+			l.conf.Logger.Error("register listener failed, will try again", "err", err, "loop", l.id)
+			l.paused = true
+			l.timers.set(&l.retry, l.now+int64(acceptRetry))
 		}
 	}
 }
 
-// drain stops accepting and ends idle connections; busy ones end after their response. It runs on the loop's goroutine.
+// drainGrace is how long a connection that has not sent a request yet may still send one when the loop drains.
+const drainGrace = time.Second
+
+// drain stops accepting and ends idle connections; busy ones end after their response. Clients that the kernel has already let in are served. It runs on the loop's goroutine.
 func (l *Loop) drain() {
 	if l.draining {
 		return
 	}
-	l.draining = true
-	if !l.paused {
-		for i := range l.listeners {
+	for i := range l.listeners {
+		l.accept(i, l.conf.MaxConns)
+		if !l.paused {
 			l.io.remove(l.listeners[i].fd)
 		}
+		l.freeSlot(l.listeners[i].slot)
+		l.listeners[i].file.Close()
 	}
+	l.listeners, l.draining = nil, true
 	for i := range l.slots {
-		if c := l.slots[i].client; c != nil && c.x == nil && (c.in == nil || c.in.empty()) {
+		c := l.slots[i].client
+		switch {
+		case c == nil || c.state != stateHead || c.x != nil:
+		case c.requests == 0:
+			l.timers.set(&c.timer, l.now+int64(min(drainGrace, l.conf.HeaderTimeout)))
+		case l.quiet(c):
 			l.closeClient(c)
 		}
 	}
@@ -401,6 +432,9 @@ func (l *Loop) done() bool { return l.Stats.Conns.Load() == 0 }
 
 // closeAll ends whatever is left, when the time for draining is over.
 func (l *Loop) closeAll() {
+	for i := range l.listeners {
+		l.listeners[i].file.Close()
+	}
 	for i := range l.slots {
 		if c := l.slots[i].client; c != nil {
 			if x := c.x; x != nil && x.blocked {
@@ -416,5 +450,8 @@ func (l *Loop) closeAll() {
 			l.closeUpstream(u)
 		}
 	}
+	l.mu.Lock()
+	l.ended = true
+	l.mu.Unlock()
 	l.io.destroy()
 }

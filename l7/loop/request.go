@@ -416,7 +416,7 @@ func (l *Loop) attemptFailed(x *exchange, status int, ev upstream.Event, sent bo
 		return
 	}
 	x.Now = l.now
-	if x.NextNode(status, sent, x.bodySent && !x.Request.BodyBuffered) {
+	if x.NextNode(status, sent, x.bodySent) {
 		l.connectUpstream(x)
 		return
 	}

@@ -16,7 +16,8 @@ func (l *Loop) onUpstream(u *upConn, ev *event) {
 	x := u.x
 	if x == nil {
 		// Nothing may come on an idle connection: it is the end of it, or an answer to nobody.
-		if ev.readable {
+		// The event may be older than the response that was read last, so look.
+		if u.readable && !l.drained(u) {
 			l.closeUpstream(u)
 		}
 		return
@@ -37,11 +38,10 @@ func (l *Loop) onUpstream(u *upConn, ev *event) {
 		}
 	}
 	if u.out.any() && u.writable {
-		if !l.flushUpstream(u) {
-			return
+		if l.flushUpstream(u) {
+			l.requestProgress(x)
+			l.pumpRequestOn(x, u)
 		}
-		l.requestProgress(x)
-		l.pumpRequestOn(x, u)
 		if u.closed || u.x != x {
 			return
 		}
