@@ -44,6 +44,8 @@ type command struct {
 // commands is the dispatch table, in the order in which help lists it.
 func commands() []command {
 	return []command{
+		{"run", "start the gateway", runUsage, cmdRun},
+		{"status", "ask the running gateway how it is", statusUsage, cmdStatus},
 		{"check", "check a configuration without starting anything", checkUsage, cmdCheck},
 		{"version", "print the version, the Go release and the commit", versionUsage, cmdVersion},
 		{"help", "print this text, or the help of a command", helpUsage, cmdHelp},

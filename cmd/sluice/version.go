@@ -26,6 +26,14 @@ func cmdVersion(_ context.Context, e *env, args []string) int {
 	return exitOK
 }
 
+// buildVersion is the version of this build, "devel" outside of a release.
+func buildVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return "devel"
+}
+
 // versionText describes a build; info is nil in a binary without build information.
 func versionText(info *debug.BuildInfo) string {
 	version, commit, changed := "devel", "", false

@@ -1,0 +1,359 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/sluice-gateway/sluice/control/adminapi"
+	"github.com/sluice-gateway/sluice/control/compile"
+	"github.com/sluice-gateway/sluice/control/config"
+	"github.com/sluice-gateway/sluice/control/crypt"
+	"github.com/sluice-gateway/sluice/control/reconcile"
+	"github.com/sluice-gateway/sluice/control/statusapi"
+	"github.com/sluice-gateway/sluice/control/store/journal"
+	"github.com/sluice-gateway/sluice/l7"
+	"github.com/sluice-gateway/sluice/l7/accesslog"
+	"github.com/sluice-gateway/sluice/l7/engine"
+	"github.com/sluice-gateway/sluice/l7/h1"
+	"github.com/sluice-gateway/sluice/l7/listen"
+	"github.com/sluice-gateway/sluice/l7/loop"
+	"github.com/sluice-gateway/sluice/l7/plugin"
+	"github.com/sluice-gateway/sluice/l7/plugin/expr"
+	"github.com/sluice-gateway/sluice/l7/route"
+	"github.com/sluice-gateway/sluice/l7/upstream"
+)
+
+const runUsage = `usage: sluice run [--config FILE]
+
+Start the gateway and serve until SIGINT or SIGTERM; open requests may then take sluice.shutdown_timeout to
+finish, and a second signal ends the process at once. SIGUSR1 reopens the access log, for log rotation.
+
+Without --config the built-in defaults serve: HTTP on 9080, the Admin API on 9180, both without TLS.
+
+flags:
+  --config FILE   the configuration file
+
+exit codes:
+  0  stopped by a signal
+  1  the configuration is wrong, or something could not be opened; the reason is on standard error
+  2  the command line is wrong`
+
+func cmdRun(ctx context.Context, e *env, args []string) int {
+	fs := flag.NewFlagSet("run", flag.ContinueOnError)
+	path := fs.String("config", "", "")
+	if code, done := parseFlags(e, "run", fs, args); done {
+		return code
+	}
+	conf, _, ok := loadConfig(e, *path)
+	if !ok {
+		return exitError
+	}
+	g := &gateway{conf: conf, env: e, logger: newLogger(e, conf.Sluice.Log)}
+	defer g.close()
+	if err := g.start(ctx); err != nil {
+		fmt.Fprintf(e.Stderr, "sluice: %v\n", err)
+		return exitError
+	}
+	if err := g.wait(ctx); err != nil {
+		fmt.Fprintf(e.Stderr, "sluice: %v\n", err)
+		return exitError
+	}
+	return exitOK
+}
+
+func newLogger(e *env, c config.Log) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
+		level = slog.LevelInfo
+	}
+	o := &slog.HandlerOptions{Level: level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(e.Stderr, o))
+	}
+	return slog.New(slog.NewTextHandler(e.Stderr, o))
+}
+
+// gateway is one running process: everything that start made, in the order in which close undoes it.
+type gateway struct {
+	conf   *config.Config
+	env    *env
+	logger *slog.Logger
+
+	dataDir string
+	store   *journal.Store
+	plane   *l7.Plane
+	ctl     *reconcile.Controller
+	access  *accesslog.Log
+	plugins *pluginSet
+	servers []*server
+	started time.Time
+	failed  chan error
+}
+
+// server is one of the gateway's own HTTP servers.
+type server struct {
+	what string
+	http *http.Server
+	ln   net.Listener
+}
+
+func (g *gateway) start(ctx context.Context) (err error) {
+	c := g.conf
+	g.started, g.failed = time.Now(), make(chan error, 8)
+	if c.Deployment.Role != config.RoleTraditional {
+		return fmt.Errorf("deployment.role: %s is not available yet: a node serves traffic and the Admin API together (traditional)", c.Deployment.Role)
+	}
+	if g.dataDir, err = config.DataDir(c, g.env.Getenv); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(g.dataDir, 0o700); err != nil {
+		return fmt.Errorf("make data directory: %w: set sluice.data_dir or SLUICE_DATA_DIR to a directory that can be written", err)
+	}
+	if g.store, err = journal.Open(filepath.Join(g.dataDir, "store"), journal.Options{Logger: g.logger}); err != nil {
+		return err
+	}
+	attr, err := attrJSON(c.PluginAttr)
+	if err != nil {
+		return err
+	}
+	var unknown []string
+	if g.plugins, unknown, err = newPluginSet(c.Plugins, attr); err != nil {
+		return err
+	}
+	if len(unknown) > 0 {
+		g.logger.Warn("plugins are switched on that this build does not have", "plugins", strings.Join(unknown, ","))
+	}
+	var keyring *crypt.Keyring
+	if c.APISIX.DataEncryption.EnableEncryptFields {
+		var keys []string
+		for _, k := range c.APISIX.DataEncryption.Keyring {
+			keys = append(keys, k.Reveal())
+		}
+		if keyring, err = crypt.NewKeyring(keys); err != nil {
+			return fmt.Errorf("apisix.data_encryption.keyring: %w", err)
+		}
+	}
+	compiler := compile.New(compile.Options{Plugins: g.plugins, Env: g.env.Getenv, Keyring: keyring, Logger: g.logger,
+		CheckVars: func(doc json.RawMessage) error { _, err := expr.Compile(doc); return err }})
+	if err := g.startPlane(attr); err != nil {
+		return err
+	}
+	g.ctl = reconcile.New(g.store, compiler, g.logger, httpPlane{g.plane})
+	if err := g.ctl.Start(ctx); err != nil {
+		return err
+	}
+	for _, p := range g.ctl.Status().Problems {
+		g.logger.Warn("object is not served as stored", "key", p.Key, "err", p.Err)
+	}
+	if err := g.listen(); err != nil {
+		return err
+	}
+	g.plane.Start()
+	return g.serveAPIs(compiler, keyring)
+}
+
+func (g *gateway) startPlane(attr map[string]json.RawMessage) error {
+	c := g.conf
+	mode, err := route.ParseMode(c.APISIX.Router.HTTP)
+	if err != nil {
+		return err
+	}
+	l := c.Sluice.L7.Limits
+	o := l7.Options{
+		Engine: engine.Config{
+			ServerHeader: c.Sluice.ServerHeader, RouterMode: mode, TrustedAddresses: c.APISIX.TrustedAddresses,
+			ShowUpstreamStatus: c.APISIX.ShowUpstreamStatus, DeleteURITailSlash: c.APISIX.DeleteURITailSlash,
+			NormalizeURILikeServlet: c.APISIX.NormalizeURILikeServlet, MatchURIEncodedSlash: c.APISIX.MatchURIEncodedSlash,
+			Limits: h1.Limits{HeadBytes: int(l.HeaderBytes), Fields: l.HeaderFields, TargetBytes: int(l.TargetBytes),
+				ChunkExtBytes: int(l.ChunkExtBytes), TrailerBytes: int(l.TrailerBytes)},
+			MaxBufferedBody: l.BufferedBodyBytes,
+		},
+		Loop: loop.Config{HeaderTimeout: l.HeaderTimeout, BodyTimeout: l.BodyTimeout, WriteTimeout: l.WriteTimeout,
+			IdleTimeout: l.IdleTimeout, KeepaliveRequests: uint64(l.KeepaliveRequests), MaxConns: l.MaxConnections, MaxBody: l.BodyBytes},
+		Loops: c.Sluice.L7.Loops,
+		Upstream: upstream.Options{Resolver: upstream.ResolverOptions{Servers: c.APISIX.DNSResolver, Valid: c.APISIX.DNSResolverValid,
+			Timeout: c.APISIX.ResolverTimeout, IPv6: c.APISIX.EnableIPv6, Search: c.APISIX.EnableResolvSearch}},
+		PluginAttr: attr, Logger: g.logger,
+	}
+	if path := c.Sluice.AccessLog.File(g.dataDir); path != "" {
+		a := c.Sluice.AccessLog
+		g.access, err = accesslog.New(accesslog.Options{Path: path, Format: a.Format, Escape: a.Escape, BufferBytes: int(a.BufferBytes),
+			FlushInterval: a.FlushInterval, Logger: g.logger})
+		if err != nil {
+			return err
+		}
+		o.Engine.AccessLog = func(loop int, ex *plugin.Exchange) { g.access.Write(loop, ex) }
+	}
+	g.plane, err = l7.New(o)
+	return err
+}
+
+// listen opens the proxy's ports before anything is told that the gateway runs.
+func (g *gateway) listen() error {
+	for _, a := range g.conf.APISIX.NodeListen {
+		addrs := []string{a.String()}
+		if a.IP == "" && !g.conf.APISIX.EnableIPv6 {
+			a.IP = "0.0.0.0"
+			addrs[0] = a.String()
+		}
+		for _, addr := range addrs {
+			files, err := listen.Shards(addr, g.plane.Loops())
+			if err != nil {
+				return fmt.Errorf("apisix.node_listen: %w", err)
+			}
+			if err := g.plane.Listen(files); err != nil {
+				return fmt.Errorf("apisix.node_listen: %w", err)
+			}
+			g.logger.Info("listening", "what", "http", "addr", boundTo(files[0]))
+		}
+	}
+	return nil
+}
+
+// boundTo is the address that a listening socket really has, which matters when port 0 was asked for.
+func boundTo(f *os.File) string {
+	ln, err := net.FileListener(f)
+	if err != nil {
+		return ""
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+func (g *gateway) serveAPIs(compiler *compile.Compiler, keyring *crypt.Keyring) error {
+	c := g.conf
+	status := statusapi.New(g.ctl, g.plugins, statusapi.Options{Version: buildVersion(), Counters: g.counters, Logger: g.logger})
+	if c.APISIX.EnableControl {
+		if err := g.serve("control API", c.APISIX.Control.String(), status.Control()); err != nil {
+			return fmt.Errorf("apisix.control: %w", err)
+		}
+	}
+	if a := c.APISIX.Status; a != nil {
+		if err := g.serve("status", a.String(), status.Status()); err != nil {
+			return fmt.Errorf("apisix.status: %w", err)
+		}
+	}
+	if c.Prometheus.ExportServer {
+		if err := g.serve("metrics", c.Prometheus.Listen.String(), g.metricsHandler()); err != nil {
+			return fmt.Errorf("plugin_attr.prometheus.export_addr: %w", err)
+		}
+	}
+	if c.APISIX.EnableAdmin {
+		return g.serveAdmin(compiler, keyring)
+	}
+	return nil
+}
+
+func (g *gateway) serveAdmin(compiler *compile.Compiler, keyring *crypt.Keyring) error {
+	c := g.conf
+	keys, source, err := config.AdminKeys(c, g.dataDir, g.env.Getenv)
+	if err != nil {
+		return err
+	}
+	o := adminapi.Options{KeyRequired: c.Deployment.Admin.KeyRequired, AllowAdmin: c.Deployment.Admin.AllowAdmin, CORS: c.Deployment.Admin.EnableCORS,
+		ServerHeader: c.Sluice.ServerHeader, BodyBytes: c.Sluice.Admin.BodyBytes, Keyring: keyring, StreamEnabled: c.APISIX.ProxyMode.Stream(),
+		NextID: g.store.NextID, Logger: g.logger}
+	for _, k := range keys {
+		o.Keys = append(o.Keys, adminapi.Key{Name: k.Name, Key: crypt.Secret(k.Key.Reveal()), Role: k.Role})
+	}
+	if err := g.serve("Admin API", c.Deployment.Admin.Listen.String(), adminapi.New(g.ctl, compiler, g.plugins, o)); err != nil {
+		return fmt.Errorf("deployment.admin.admin_listen: %w", err)
+	}
+	switch {
+	case !o.KeyRequired:
+		g.logger.Warn("the Admin API takes requests without a key (deployment.admin.admin_key_required is false)")
+	case source.Created:
+		g.logger.Info("made a key for the Admin API", "file", source.File)
+	case source.File != "":
+		g.logger.Info("the key of the Admin API is in a file", "file", source.File)
+	}
+	return nil
+}
+
+// serve starts one of the gateway's own servers.
+func (g *gateway) serve(what, addr string, h http.Handler) error {
+	ln, err := listen.TCP(addr)
+	if err != nil {
+		return err
+	}
+	s := &server{what: what, http: adminapi.NewServer(h), ln: ln}
+	s.http.ErrorLog = slog.NewLogLogger(g.logger.With("server", what).Handler(), slog.LevelWarn)
+	g.servers = append(g.servers, s)
+	g.logger.Info("listening", "what", what, "addr", ln.Addr().String())
+	go func() {
+		if err := s.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			g.failed <- fmt.Errorf("%s: %w", what, err)
+		}
+	}()
+	return nil
+}
+
+// wait serves until a signal comes or one of the servers fails.
+func (g *gateway) wait(ctx context.Context) error {
+	usr1 := make(chan os.Signal, 1)
+	signal.Notify(usr1, syscall.SIGUSR1)
+	defer signal.Stop(usr1)
+	g.logger.Info("ready", "data_dir", g.dataDir, "loops", g.plane.Loops(), "took", time.Since(g.started).Round(time.Millisecond))
+	for {
+		select {
+		case <-ctx.Done():
+			g.logger.Info("stopping", "timeout", g.conf.Sluice.ShutdownTimeout)
+			return nil
+		case err := <-g.failed:
+			return err
+		case <-usr1:
+			if g.access == nil {
+				continue
+			}
+			if err := g.access.Reopen(); err != nil {
+				g.logger.Error("reopen access log failed", "err", err)
+			}
+		}
+	}
+}
+
+// close undoes start, as far as that came.
+func (g *gateway) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), g.conf.Sluice.ShutdownTimeout)
+	defer cancel()
+	for _, s := range g.servers {
+		if s.what == "Admin API" {
+			_ = s.http.Shutdown(ctx)
+		}
+	}
+	if g.plane != nil {
+		if err := g.plane.Close(ctx); err != nil {
+			g.logger.Warn("connections were cut at shutdown", "err", err)
+		}
+	}
+	for _, s := range g.servers {
+		_ = s.http.Close()
+	}
+	if g.ctl != nil {
+		if err := g.ctl.Close(); err != nil {
+			g.logger.Error("close controller", "err", err)
+		}
+	}
+	if g.access != nil {
+		if err := g.access.Close(); err != nil {
+			g.logger.Error("close access log", "err", err)
+		}
+	}
+	if g.store != nil {
+		if err := g.store.Close(); err != nil {
+			g.logger.Error("close store", "err", err)
+		}
+	}
+}

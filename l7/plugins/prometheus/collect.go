@@ -1,0 +1,181 @@
+package prometheus
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	client "github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sluice-gateway/sluice/l7/plugin"
+)
+
+// maxSeries bounds the series of each metric; what comes after is counted without labels and reported by sluice_metric_overflow_total.
+const maxSeries = 20_000
+
+// defaultBuckets are APISIX's, in milliseconds.
+var defaultBuckets = []float64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 30000, 60000}
+
+// attributes are what plugin_attr.prometheus says about metrics.
+type attributes struct {
+	MetricPrefix   string    `json:"metric_prefix"`
+	DefaultBuckets []float64 `json:"default_buckets"`
+	Metrics        map[string]struct {
+		ExtraLabels []map[string]string `json:"extra_labels"`
+		Buckets     []float64           `json:"buckets"`
+	} `json:"metrics"`
+}
+
+func parseAttr(raw json.RawMessage) (attributes, error) {
+	a := attributes{MetricPrefix: "apisix_"}
+	if raw != nil {
+		if err := json.Unmarshal(raw, &a); err != nil {
+			return a, fmt.Errorf("read plugin_attr.prometheus: %w", err)
+		}
+	}
+	if b := a.Metrics["http_latency"].Buckets; len(b) > 0 {
+		a.DefaultBuckets = b
+	}
+	if len(a.DefaultBuckets) == 0 {
+		a.DefaultBuckets = defaultBuckets
+	}
+	if len(a.DefaultBuckets) > maxBuckets || !slices.IsSorted(a.DefaultBuckets) {
+		return a, fmt.Errorf("plugin_attr.prometheus.default_buckets: want at most %d bounds in ascending order", maxBuckets)
+	}
+	return a, nil
+}
+
+// extra is a label that plugin_attr adds.
+type extra struct {
+	label string
+	v     plugin.Var
+}
+
+func extras(list []map[string]string) (out []extra) {
+	for _, m := range list {
+		for label, ref := range m {
+			out = append(out, extra{label, plugin.CompileVar(strings.TrimPrefix(ref, "$"))})
+		}
+	}
+	return out
+}
+
+// Metrics is what all instances count into. It implements the Collector of client_golang.
+type Metrics struct {
+	statuses                      *table[statusKey, count]
+	timings                       *table[timingKey, timing]
+	bounds                        []int64 // nanoseconds
+	uppers                        []float64
+	statusExtra, timingExtra      []extra
+	status, latency, band, spills *client.Desc
+}
+
+var _ client.Collector = (*Metrics)(nil)
+
+func newMetrics(a attributes) *Metrics {
+	m := &Metrics{statuses: newTable[statusKey, count](maxSeries), timings: newTable[timingKey, timing](maxSeries), uppers: a.DefaultBuckets,
+		statusExtra: extras(a.Metrics["http_status"].ExtraLabels), timingExtra: extras(a.Metrics["http_latency"].ExtraLabels)}
+	for _, ms := range a.DefaultBuckets {
+		m.bounds = append(m.bounds, int64(ms*float64(time.Millisecond)))
+	}
+	names := func(list []extra, labels ...string) []string {
+		for _, x := range list {
+			labels = append(labels, x.label)
+		}
+		return labels
+	}
+	p := a.MetricPrefix
+	m.status = client.NewDesc(p+"http_status", "HTTP status codes per service in APISIX", names(m.statusExtra, "code", "route", "matched_uri", "matched_host",
+		"service", "consumer", "node", "request_type", "request_llm_model", "llm_model", "response_source"), nil)
+	m.latency = client.NewDesc(p+"http_latency", "HTTP request latency in milliseconds per service in APISIX", names(m.timingExtra, "type", "route", "service",
+		"consumer", "node", "request_type", "request_llm_model", "llm_model"), nil)
+	m.band = client.NewDesc(p+"bandwidth", "Total bandwidth in bytes consumed per service in APISIX", names(m.timingExtra, "type", "route", "service",
+		"consumer", "node", "request_type", "request_llm_model", "llm_model"), nil)
+	m.spills = client.NewDesc("sluice_metric_overflow_total", "Requests counted without labels because a metric has too many series.", []string{"metric"}, nil)
+	return m
+}
+
+// Describe implements client_golang's Collector.
+func (m *Metrics) Describe(ch chan<- *client.Desc) {
+	for _, d := range []*client.Desc{m.status, m.latency, m.band, m.spills} {
+		ch <- d
+	}
+}
+
+// Collect implements client_golang's Collector.
+func (m *Metrics) Collect(ch chan<- client.Metric) {
+	status := func(k statusKey, c *count) {
+		source := ""
+		if !k.noSource {
+			source = k.source.String()
+		}
+		labels := append([]string{strconv.Itoa(k.code), k.route, k.uri, k.host, k.service, k.consumer, addrText(k.node), "traditional_http", "", "", source},
+			splitExtra(k.extra, m.statusExtra)...)
+		ch <- client.MustNewConstMetric(m.status, client.CounterValue, float64(c.n.Load()), valid(labels)...)
+	}
+	m.statuses.each(status)
+	m.timings.each(func(k timingKey, t *timing) { m.collectTiming(ch, k, t) })
+	for name, n := range map[string]uint64{"http_status": m.statuses.overflow.Load(), "http_latency": m.timings.overflow.Load()} {
+		ch <- client.MustNewConstMetric(m.spills, client.CounterValue, float64(n), name)
+	}
+	if m.statuses.overflow.Load() > 0 {
+		status(statusKey{noSource: true}, &m.statuses.spill)
+	}
+	if m.timings.overflow.Load() > 0 {
+		m.collectTiming(ch, timingKey{}, &m.timings.spill)
+	}
+}
+
+func (m *Metrics) collectTiming(ch chan<- client.Metric, k timingKey, t *timing) {
+	labels := func(kind string) []string {
+		return valid(append([]string{kind, k.route, k.service, k.consumer, addrText(k.node), "traditional_http", "", ""}, splitExtra(k.extra, m.timingExtra)...))
+	}
+	for _, h := range []struct {
+		kind string
+		h    *histogram
+	}{{"request", &t.request}, {"upstream", &t.upstream}, {"apisix", &t.gateway}} {
+		buckets := make(map[float64]uint64, len(m.uppers))
+		var total uint64
+		for i, upper := range m.uppers {
+			total += h.h.buckets[i].Load()
+			buckets[upper] = total
+		}
+		total += h.h.buckets[len(m.uppers)].Load()
+		if total == 0 {
+			continue
+		}
+		ch <- client.MustNewConstHistogram(m.latency, total, float64(h.h.sum.Load())/float64(time.Millisecond), buckets, labels(h.kind)...)
+	}
+	ch <- client.MustNewConstMetric(m.band, client.CounterValue, float64(t.ingress.Load()), labels("ingress")...)
+	ch <- client.MustNewConstMetric(m.band, client.CounterValue, float64(t.egress.Load()), labels("egress")...)
+}
+
+func addrText(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+func splitExtra(s string, list []extra) []string {
+	if len(list) == 0 {
+		return nil
+	}
+	parts := strings.SplitN(s, "\x00", len(list))
+	for len(parts) < len(list) {
+		parts = append(parts, "")
+	}
+	return parts
+}
+
+// valid makes label values UTF-8, which the exposition format wants.
+func valid(labels []string) []string {
+	for i, l := range labels {
+		labels[i] = strings.ToValidUTF8(l, "\uFFFD")
+	}
+	return labels
+}
