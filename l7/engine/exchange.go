@@ -184,6 +184,9 @@ func (x *Exchange) Step() (v Verdict) {
 			if x.state.table.NeedsBody() && x.wantsBody(x.engine.conf.MaxBufferedBody) {
 				return NeedBody
 			}
+			if x.stage == stageAnswer {
+				continue
+			}
 			if x.match() {
 				x.stage = stageBody
 			} else {
@@ -197,7 +200,9 @@ func (x *Exchange) Step() (v Verdict) {
 			if limit > 0 && x.wantsBody(limit) {
 				return NeedBody
 			}
-			x.stage = stageGlobalRewrite
+			if x.stage != stageAnswer {
+				x.stage = stageGlobalRewrite
+			}
 		case stageGlobalRewrite:
 			if v, stop := x.runList(x.global.rewrite, phaseRewrite); stop {
 				return v
