@@ -2,6 +2,7 @@ package ipset
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"testing"
@@ -85,4 +86,41 @@ func FuzzNew(f *testing.F) {
 			t.Fatalf("%q does not contain its own first address", e)
 		}
 	})
+}
+
+// TestAgainstPrefixes compares every answer with netip's for lists whose ranges overlap, touch and nest.
+func TestAgainstPrefixes(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	for round := range 200 {
+		var list []string
+		var prefixes []netip.Prefix
+		for range 1 + r.IntN(20) {
+			// Few distinct bits make ranges meet.
+			var p netip.Prefix
+			if r.IntN(2) == 0 {
+				p = netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(r.IntN(2) * 255), 0, byte(r.IntN(4)), byte(r.IntN(8) * 32)}), r.IntN(33))
+			} else {
+				p = netip.PrefixFrom(netip.AddrFrom16([16]byte{0: 0x20, 7: byte(r.IntN(4)), 8: byte(r.IntN(4) * 64), 15: byte(r.IntN(4))}), r.IntN(129))
+			}
+			list = append(list, p.String())
+			prefixes = append(prefixes, p)
+		}
+		s, err := New(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 200 {
+			a := netip.AddrFrom4([4]byte{byte(r.IntN(2) * 255), 0, byte(r.IntN(5)), byte(r.IntN(256))})
+			if r.IntN(2) == 0 {
+				a = netip.AddrFrom16([16]byte{0: 0x20, 7: byte(r.IntN(5)), 8: byte(r.IntN(256)), 15: byte(r.IntN(5))})
+			}
+			want := false
+			for _, p := range prefixes {
+				want = want || p.Contains(a)
+			}
+			if got := s.Contains(a); got != want {
+				t.Fatalf("round %d: %v in %v: got %v, want %v", round, a, list, got, want)
+			}
+		}
+	}
 }
