@@ -1,0 +1,113 @@
+package limit
+
+import (
+	"fmt"
+	"hash/crc32"
+	"strconv"
+
+	"github.com/sluice-gateway/sluice/l7/plugin"
+)
+
+// Key makes counter keys: the resource that holds the configuration, the checksum of that configuration, and the value that requests are told apart by. So a
+// counter survives edits of other fields and even delete and re-create under the same id, and a changed configuration starts afresh.
+type Key struct {
+	prefix []byte
+	value  func(ex *plugin.Exchange) ([]byte, bool)
+}
+
+// NewKey compiles a key. keyType is var, var_combination or constant; group, when not empty, replaces resource and checksum.
+func NewKey(keyType, key, group, resource string, conf []byte) (*Key, error) {
+	k := &Key{}
+	if group != "" {
+		k.prefix = []byte(group + ":")
+	} else {
+		k.prefix = []byte(resource + ":" + strconv.FormatUint(uint64(crc32.ChecksumIEEE(conf)), 10) + ":")
+	}
+	switch keyType {
+	case "", "var":
+		k.value = plugin.CompileVar(key)
+	case "var_combination":
+		t := plugin.CompileTemplate(key)
+		k.value = func(ex *plugin.Exchange) ([]byte, bool) {
+			v, n := t.Eval(ex)
+			return v, n > 0
+		}
+	case "constant":
+		k.value = func(*plugin.Exchange) ([]byte, bool) { return plugin.Bytes(key), true }
+	default:
+		return nil, fmt.Errorf("key_type: %q is none of var, var_combination, constant", keyType)
+	}
+	return k, nil
+}
+
+var remoteAddr = plugin.CompileVar("remote_addr")
+
+// Of returns the counter key of an exchange in its scratch memory. Without a value the client's address counts instead.
+func (k *Key) Of(ex *plugin.Exchange) []byte {
+	v, ok := k.value(ex)
+	if !ok {
+		v, _ = remoteAddr(ex)
+	}
+	b := ex.Alloc(len(k.prefix) + len(v))
+	copy(b[copy(b, k.prefix):], v)
+	return b
+}
+
+// OfResolved is Of for rules, which do not apply to requests that lack the variables of their key.
+func (k *Key) OfResolved(ex *plugin.Exchange) ([]byte, bool) {
+	v, ok := k.value(ex)
+	if !ok {
+		return nil, false
+	}
+	b := ex.Alloc(len(k.prefix) + len(v))
+	copy(b[copy(b, k.prefix):], v)
+	return b, true
+}
+
+// Number is a positive integer that is written down, or that a template like "$http_x_limit" gives for each request.
+type Number struct {
+	fixed    int64
+	template *plugin.Template
+	zero     bool
+}
+
+// maxSafe is the largest integer that APISIX takes, 2^53-1.
+const maxSafe = 1<<53 - 1
+
+// ParseNumber reads a JSON number or string; zero says whether 0 is allowed.
+func ParseNumber(raw []byte, zero bool) (Number, error) {
+	if len(raw) > 0 && raw[0] == '"' {
+		s, err := strconv.Unquote(string(raw))
+		if err != nil {
+			return Number{}, fmt.Errorf("read %s: %w", raw, err)
+		}
+		return Number{template: plugin.CompileTemplate(s), zero: zero}, nil
+	}
+	n, err := strconv.ParseInt(string(raw), 10, 64)
+	if err != nil {
+		f, ferr := strconv.ParseFloat(string(raw), 64)
+		if ferr != nil || f != float64(int64(f)) {
+			return Number{}, fmt.Errorf("%s is not an integer", raw)
+		}
+		n = int64(f)
+	}
+	return Number{fixed: n, zero: zero}, nil
+}
+
+// Of is the value for an exchange; a template that gives no usable number is an error.
+func (n *Number) Of(ex *plugin.Exchange) (int64, error) {
+	if n.template == nil {
+		return n.fixed, nil
+	}
+	v, _ := n.template.Eval(ex)
+	i, err := strconv.ParseInt(plugin.String(v), 10, 64)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("resolved value is not a number: %.64q", v)
+	case i < 0 || i == 0 && !n.zero:
+		return 0, fmt.Errorf("resolved value must be a positive number, got: %d", i)
+	case i > maxSafe:
+		return 0, fmt.Errorf("resolved value exceeds safe integer range (2^53-1), got: %d", i)
+	}
+	return i, nil
+}
