@@ -225,11 +225,9 @@ func init() {
 		"time_local": func(ex *Exchange) ([]byte, bool) {
 			return ex.wallNow().AppendFormat(ex.Alloc(32)[:0], "02/Jan/2006:15:04:05 -0700"), true
 		},
-		"request_id": func(ex *Exchange) ([]byte, bool) {
-			id := newRequestID(ex)
-			ex.SetVar("request_id", id)
-			return id, true
-		},
+		"request_id": func(ex *Exchange) ([]byte, bool) { return requestID(ex), true },
+		// The plugin request-id sets this one; without it both are the same (apisix/cli/ngx_tpl.lua).
+		"apisix_request_id": func(ex *Exchange) ([]byte, bool) { return requestID(ex), true },
 
 		"upstream_addr": attempts(func(ex *Exchange, b []byte, a *Attempt) []byte { return a.Addr.AppendTo(b) }),
 		"upstream_status": attempts(func(ex *Exchange, b []byte, a *Attempt) []byte {
@@ -354,11 +352,19 @@ func appendSeconds(b []byte, ns int64) []byte {
 
 func (ex *Exchange) wallNow() time.Time { return ex.WallStart.Add(time.Duration(ex.Now - ex.Start)) }
 
-func newRequestID(ex *Exchange) []byte {
-	var r [16]byte
-	rand.Read(r[:])
+// requestID returns what request_id is or makes it.
+func requestID(ex *Exchange) []byte {
+	const name = "request_id"
+	for i := range ex.vars {
+		if ex.vars[i].name == name {
+			return ex.vars[i].val
+		}
+	}
+	r := ex.Alloc(16)
+	rand.Read(r)
 	b := ex.Alloc(32)
-	hex.Encode(b, r[:])
+	hex.Encode(b, r)
+	ex.SetVar(name, b)
 	return b
 }
 
