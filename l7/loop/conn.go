@@ -88,6 +88,9 @@ func (l *Loop) hangUp(c *conn, unread bool) {
 	}
 	l.io.shutdownWrite(c.fd)
 	c.state, c.ends = stateLinger, l.now+int64(l.conf.BodyTimeout)
+	if l.draining {
+		c.ends = l.now + int64(drainGrace)
+	}
 	l.linger(c)
 }
 

@@ -194,16 +194,6 @@ func (io *epollIO) read(fd int, p []byte) (int, syscall.Errno) {
 	}
 }
 
-func (io *epollIO) read2(fd int, p, q []byte) (int, syscall.Errno) {
-	io.vec(p, q)
-	for {
-		n, _, errno := syscall.RawSyscall(unix.SYS_READV, uintptr(fd), uintptr(unsafe.Pointer(&io.iov[0])), 2)
-		if errno != unix.EINTR {
-			return int(n), errno
-		}
-	}
-}
-
 func (io *epollIO) peek(fd int) (int, syscall.Errno) {
 	n, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&io.one[0])), 1, unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0)
 	return int(n), errno

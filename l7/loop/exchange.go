@@ -273,7 +273,8 @@ func (l *Loop) endExchange(x *exchange) {
 		return
 	}
 	c.x = nil
-	unread = unread || x.malformed
+	// A client that did not ask for the end may be sending its next request.
+	unread = unread || x.malformed || x.req.KeepAlive
 	l.recycle(x)
 	if !c.keepAlive {
 		l.hangUp(c, unread)

@@ -43,7 +43,7 @@ func NewGroup(n int, conf Config, e *engine.Engine) (*Group, error) {
 			}
 			return nil, err
 		}
-		g.loops = append(g.loops, newLoop(i, conf, e, io, &g.seq))
+		g.loops = append(g.loops, newLoop(i, conf, e, conf.around(io), &g.seq))
 	}
 	return g, nil
 }

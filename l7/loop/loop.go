@@ -38,6 +38,15 @@ type Config struct {
 	MaxConns int
 	// Logger takes what operators should see.
 	Logger *slog.Logger
+
+	wrap func(netIO) netIO // for tests: faults between the loop and the operating system
+}
+
+func (c *Config) around(io netIO) netIO {
+	if c.wrap == nil {
+		return io
+	}
+	return c.wrap(io)
 }
 
 func (c Config) withDefaults() Config {

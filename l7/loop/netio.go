@@ -26,8 +26,6 @@ type netIO interface {
 	dialed(fd int) syscall.Errno
 	local(fd int) netip.AddrPort
 	read(fd int, p []byte) (int, syscall.Errno)
-	// read2 fills p, then q.
-	read2(fd int, p, q []byte) (int, syscall.Errno)
 	// peek tells what a read would find without taking it: EAGAIN for nothing.
 	peek(fd int) (int, syscall.Errno)
 	write(fd int, p []byte) (int, syscall.Errno)
