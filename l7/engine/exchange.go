@@ -320,6 +320,9 @@ func (x *Exchange) runList(list []*Unit, p phase) (v Verdict, stop bool) {
 		}
 		if r != nil {
 			x.reply(r, plugin.SourceGateway)
+			if x.Delay > 0 {
+				return Delay, true // first the wait, then the answer
+			}
 			return Answer, true
 		}
 		x.current = nil
