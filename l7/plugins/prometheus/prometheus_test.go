@@ -1,0 +1,134 @@
+package prometheus
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	client "github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/sluice-gateway/sluice/l7/plugin"
+	"github.com/sluice-gateway/sluice/l7/plugin/plugintest"
+)
+
+func exchange() *plugin.Exchange {
+	ex := plugintest.Request("GET", "/hello")
+	fill(ex)
+	return ex
+}
+
+func fill(ex *plugin.Exchange) {
+	ex.Route = plugin.RouteInfo{ID: "1", Name: "hello", ServiceID: "2", ServiceName: "svc", MatchedURI: "/hello", MatchedHost: "foo.com"}
+	ex.Response.Status, ex.Source = 200, plugin.SourceUpstream
+	ex.Upstream.Addr = netip.MustParseAddrPort("127.0.0.1:1980")
+	ex.Upstream.Attempts = append(ex.Upstream.Attempts[:0], plugin.Attempt{Started: 0, Ended: int64(3 * time.Millisecond)})
+	ex.Now, ex.BytesIn, ex.BytesOut = ex.Start+int64(4*time.Millisecond), 100, 200
+}
+
+func shared(t *testing.T, env *plugin.Env) *Metrics {
+	t.Helper()
+	return env.Shared(name, func() any { t.Fatal("nothing was counted"); return nil }).(*Metrics)
+}
+
+// TestNamesAndLabels holds names, labels and their order against docs/en/latest/plugins/prometheus.md of APISIX 3.18.
+func TestNamesAndLabels(t *testing.T) {
+	env := plugintest.Env()
+	in := plugintest.NewEnv(t, name, `{}`, env).(plugin.Logger)
+	ex := exchange()
+	in.Log(ex)
+	in.Log(ex)
+	m := shared(t, env)
+	want := `
+# HELP apisix_http_status HTTP status codes per service in APISIX
+# TYPE apisix_http_status counter
+apisix_http_status{code="200",consumer="",llm_model="",matched_host="foo.com",matched_uri="/hello",node="127.0.0.1",request_llm_model="",request_type="traditional_http",response_source="upstream",route="1",service="2"} 2
+# HELP apisix_bandwidth Total bandwidth in bytes consumed per service in APISIX
+# TYPE apisix_bandwidth counter
+apisix_bandwidth{consumer="",llm_model="",node="127.0.0.1",request_llm_model="",request_type="traditional_http",route="1",service="2",type="egress"} 400
+apisix_bandwidth{consumer="",llm_model="",node="127.0.0.1",request_llm_model="",request_type="traditional_http",route="1",service="2",type="ingress"} 200
+`
+	if err := testutil.CollectAndCompare(m, strings.NewReader(want), "apisix_http_status", "apisix_bandwidth"); err != nil {
+		t.Error(err)
+	}
+	if n := testutil.CollectAndCount(m, "apisix_http_latency"); n != 3 {
+		t.Errorf("%d latency series, want request, upstream and apisix", n)
+	}
+}
+
+func TestPreferNameMetadataAndAttr(t *testing.T) {
+	env := plugintest.Env()
+	env.Metadata = []byte(`{"disabled_labels":{"http_status":["node","matched_uri"]}}`)
+	env.Attr = []byte(`{"metric_prefix":"gw_","metrics":{"http_status":{"extra_labels":[{"user":"$arg_user"}]}}}`)
+	in := plugintest.NewEnv(t, name, `{"prefer_name":true}`, env).(plugin.Logger)
+	ex := plugintest.Request("GET", "/hello?user=jack")
+	fill(ex)
+	in.Log(ex)
+	want := `
+# HELP gw_http_status HTTP status codes per service in APISIX
+# TYPE gw_http_status counter
+gw_http_status{code="200",consumer="",llm_model="",matched_host="foo.com",matched_uri="",node="",request_llm_model="",request_type="traditional_http",response_source="upstream",route="hello",service="svc",user="jack"} 1
+`
+	if err := testutil.CollectAndCompare(shared(t, env), strings.NewReader(want), "gw_http_status"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSeriesAreBounded(t *testing.T) {
+	tab := newTable[statusKey, count](100)
+	for i := range 1000 {
+		tab.get(statusKey{route: fmt.Sprint(i)}).add(1)
+	}
+	total := tab.spill.n.Load()
+	tab.each(func(_ statusKey, c *count) { total += c.n.Load() })
+	if tab.size.Load() != 100 || total != 1000 || tab.overflow.Load() != 900 {
+		t.Errorf("%d series, %d counted, %d over", tab.size.Load(), total, tab.overflow.Load())
+	}
+}
+
+func TestConcurrentCounts(t *testing.T) {
+	env := plugintest.Env()
+	in := plugintest.NewEnv(t, name, `{}`, env).(plugin.Logger)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			ex := exchange()
+			for i := range 500 {
+				ex.Response.Status = 200 + i%50
+				in.Log(ex)
+			}
+		}()
+	}
+	wg.Wait()
+	var total uint64
+	shared(t, env).statuses.each(func(_ statusKey, c *count) { total += c.n.Load() })
+	if total != 4000 {
+		t.Errorf("%d of 4000 requests were counted", total)
+	}
+	if err := client.NewPedanticRegistry().Register(shared(t, env)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLogDoesNotAllocate(t *testing.T) {
+	in := plugintest.New(t, name, `{}`).(plugin.Logger)
+	ex := exchange()
+	in.Log(ex)
+	if n := testing.AllocsPerRun(100, func() { in.Log(ex) }); n > 0 && !raceEnabled {
+		t.Errorf("%v allocations per request", n)
+	}
+}
+
+func BenchmarkLog(b *testing.B) {
+	in := plugintest.New(b, name, `{}`).(plugin.Logger)
+	ex := exchange()
+	b.ReportAllocs()
+	for b.Loop() {
+		in.Log(ex)
+	}
+}
