@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -27,6 +28,8 @@ type Conn struct {
 	// N counts an upstream's connections from 1.
 	N int
 	t testing.TB
+	// sendErr is atomic: some tests send on goroutines of their own.
+	sendErr atomic.Pointer[error]
 }
 
 func newConn(t testing.TB, c net.Conn, n int) *Conn {
@@ -46,14 +49,24 @@ func Dial(t testing.TB, addr string) *Conn {
 	return conn
 }
 
-// Send writes s; an error is left to the next read, as for any client whose peer has hung up.
+// Send writes parts; an error is kept in SendErr and left to the next read, as for any client whose peer has hung up.
 func (c *Conn) Send(parts ...string) {
+	c.sendErr.Store(nil)
 	for _, s := range parts {
 		// Without a copy: some tests measure memory.
 		if _, err := c.Write(unsafe.Slice(unsafe.StringData(s), len(s))); err != nil {
+			c.sendErr.Store(&err)
 			return
 		}
 	}
+}
+
+// SendErr is the error of the last Send.
+func (c *Conn) SendErr() error {
+	if err := c.sendErr.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // Response reads a response that has to be complete.
