@@ -174,7 +174,6 @@ type Upstream struct {
 	conns []*Conn
 	open  int
 	seen  []*Message
-	faul  []string
 	ended chan struct{} // closed and made anew at each change
 }
 

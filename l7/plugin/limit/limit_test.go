@@ -37,7 +37,7 @@ func TestSliding(t *testing.T) {
 		t.Error("a fifth request is let through in the first window")
 	}
 	// Half of the last window still counts 2.
-	if !at(15*second) || !at(15*second) || at(15*second) {
+	if first, second, third := at(15*second), at(15*second), at(15*second); !first || !second || third {
 		t.Error("want two requests at half of the next window")
 	}
 	if !at(45 * second) {

@@ -54,6 +54,7 @@ func newRewriter(raw []byte, _ *plugin.Env) (plugin.Instance, error) {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
 	if len(r.conf.RegexURI)%2 != 0 {
+		//lint:ignore ST1005 APISIX's text
 		return nil, errors.New("The length of regex_uri should be an even number")
 	}
 	for i := 0; i < len(r.conf.RegexURI); i += 2 {

@@ -45,6 +45,7 @@ func newRedirect(raw []byte, env *plugin.Env) (plugin.Instance, error) {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
 	if r.conf.HTTPToHTTPS && r.conf.AppendQueryString {
+		//lint:ignore ST1005 APISIX's text
 		return nil, errors.New("only one of `http_to_https` and `append_query_string` can be configured.")
 	}
 	if r.conf.URI != "" {
