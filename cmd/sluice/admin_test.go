@@ -64,6 +64,7 @@ func TestAdminContract(t *testing.T) {
 		{"list", "GET", "/routes", "", 200, `{"list":[{"createdIndex":<n>,"key":"/apisix/routes/1","modifiedIndex":<n>,"value":{` + stamp + `,"id":"1","update_time":<n>,` + up + `,"uri":"/a"}}],"total":1}`},
 		{"id in the body", "PUT", "/routes", `{"id":2,` + someRoute[1:], 201, `{"key":"/apisix/routes/2","value":{` + stamp + `,"id":"2","update_time":<n>,` + up + `,"uri":"/a"}}`},
 		{"ids disagree", "PUT", "/routes/1", `{"id":"2",` + someRoute[1:], 400, `{"error_msg":"wrong route id"}`},
+		{"a slash in the id", "PUT", "/routes/a%2Fb", someRoute, 400, `{"error_msg":"invalid configuration: property \"id\" validation failed: object matches none of the required"}`},
 		{"no id", "PUT", "/routes", someRoute, 400, `{"error_msg":"missing route id"}`},
 		{"POST makes an id", "POST", "/routes", someRoute, 201, `{"key":"/apisix/routes/<n>","value":{` + stamp + `,"id":"<n>","update_time":<n>,` + up + `,"uri":"/a"}}`},
 		{"POST with an id", "POST", "/routes/9", someRoute, 400, `{"error_msg":"wrong route id, do not need it"}`},

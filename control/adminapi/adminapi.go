@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -144,7 +145,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			"<hr><center>openresty</center>\r\n</body>\r\n</html>\r\n"})
 		return
 	}
-	path := strings.TrimSuffix(r.URL.Path, "/")
+	path := strings.TrimSuffix(r.URL.EscapedPath(), "/")
 	if path != prefix && !strings.HasPrefix(path, prefix+"/") {
 		write(w, r, fail(http.StatusNotFound, "404 Route Not Found"))
 		return
@@ -166,7 +167,17 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.Set("X-API-VERSION", "v3")
-	write(w, r, a.dispatch(r, strings.Split(path[len(prefix)+1:], "/")))
+	segs := strings.Split(path[len(prefix)+1:], "/")
+	for i, s := range segs {
+		// Only now: an encoded slash is part of an id, where it is refused, and no separator.
+		plain, err := url.PathUnescape(s)
+		if err != nil {
+			write(w, r, fail(http.StatusBadRequest, "invalid path: %v", err))
+			return
+		}
+		segs[i] = plain
+	}
+	write(w, r, a.dispatch(r, segs))
 }
 
 // admits tells whether the client's address may use the API.

@@ -26,6 +26,7 @@ func TestFormat(t *testing.T) {
 	for _, tc := range []struct{ name, format, escape, want string }{
 		{"text and variables", `[$request] $status ${uri}`, "", `[GET /a?b HTTP/1.1] 200 /a`},
 		{"no value", `$http_referer|`, "", `-|`},
+		{"empty value", `$upstream_uri|`, "", `|`},
 		{"default escape", `"$http_user_agent"`, "", `"x\x22y\x5C\x01\xFF"`},
 		{"json escape", `{"ua":"$http_user_agent","r":"$http_referer"}`, "json", "{\"ua\":\"x\\\"y\\\\\\u0001\xff\",\"r\":\"\"}"},
 		{"no escape", `$http_user_agent`, "none", "x\"y\\\x01\xff"},

@@ -94,7 +94,7 @@ func (f *format) append(b []byte, ex *plugin.Exchange) []byte {
 			b = appendJSON(b, v)
 		case f.escape == escapeNone:
 			b = append(b, v...)
-		case !ok || len(v) == 0:
+		case !ok:
 			b = append(b, '-')
 		default:
 			b = appendDefault(b, v)

@@ -27,6 +27,9 @@ func Shards(addr string, n int) (files []*os.File, err error) {
 			files = nil
 		}
 	}()
+	if err := free(addr); err != nil {
+		return nil, err
+	}
 	lc := net.ListenConfig{Control: func(network, address string, c syscall.RawConn) error {
 		var serr error
 		err := c.Control(func(fd uintptr) {
@@ -62,6 +65,16 @@ func Shards(addr string, n int) (files []*os.File, err error) {
 		}
 	}
 	return files, nil
+}
+
+// free refuses an address that somebody listens on already: with SO_REUSEPORT another process of the same user would silently take part of
+// the connections.
+func free(addr string) error {
+	ln, err := TCP(addr)
+	if err != nil {
+		return err
+	}
+	return ln.Close()
 }
 
 // TCP opens one ordinary TCP listener, for the gateway's own HTTP servers.

@@ -244,8 +244,13 @@ func init() {
 		}),
 		"upstream_bytes_sent": num(func(ex *Exchange) int64 { return ex.Upstream.BytesOut }),
 		"upstream_scheme":     str(func(ex *Exchange) string { return ex.Upstream.Scheme }),
-		"upstream_host":       raw(func(ex *Exchange) []byte { return ex.Request.UpstreamHost }),
-		"upstream_uri":        raw(func(ex *Exchange) []byte { return ex.Request.UpstreamTarget }),
+		"upstream_host": raw(func(ex *Exchange) []byte {
+			if ex.Request.UpstreamHost != nil {
+				return ex.Request.UpstreamHost
+			}
+			return ex.Request.HostPort
+		}),
+		"upstream_uri": func(ex *Exchange) ([]byte, bool) { return ex.Request.UpstreamTarget, true },
 		"upstream_unresolved_host": func(ex *Exchange) ([]byte, bool) {
 			h := ex.Upstream.Node
 			if i := strings.LastIndexByte(h, ':'); i > 0 {
