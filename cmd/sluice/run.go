@@ -115,6 +115,9 @@ func (g *gateway) start(ctx context.Context) (err error) {
 	if c.Deployment.Role != config.RoleTraditional {
 		return fmt.Errorf("deployment.role: %s is not available yet: a node serves traffic and the Admin API together (traditional)", c.Deployment.Role)
 	}
+	if p := c.Deployment.ConfigProvider; p != "etcd" {
+		return fmt.Errorf("deployment.role_traditional.config_provider: %s is not available yet: leave it out, and the resources are kept in sluice.data_dir", p)
+	}
 	if g.dataDir, err = config.DataDir(c, g.env.Getenv); err != nil {
 		return err
 	}
@@ -157,6 +160,9 @@ func (g *gateway) start(ctx context.Context) (err error) {
 	for _, p := range g.ctl.Status().Problems {
 		g.logger.Warn("object is not served as stored", "key", p.Key, "err", p.Err)
 	}
+	if s := g.ctl.Snapshot(); len(s.SSLs)+len(s.StreamRoutes) > 0 {
+		g.logger.Warn("TLS and stream routes are stored and checked, but this build serves plain HTTP only", "ssls", len(s.SSLs), "stream_routes", len(s.StreamRoutes))
+	}
 	if err := g.listen(); err != nil {
 		return err
 	}
@@ -179,6 +185,7 @@ func (g *gateway) startPlane(attr map[string]json.RawMessage) error {
 			Limits: h1.Limits{HeadBytes: int(l.HeaderBytes), Fields: l.HeaderFields, TargetBytes: int(l.TargetBytes),
 				ChunkExtBytes: int(l.ChunkExtBytes), TrailerBytes: int(l.TrailerBytes)},
 			MaxBufferedBody: l.BufferedBodyBytes,
+			RealIP:          engine.RealIP{Header: c.Nginx.RealIPHeader, From: c.Nginx.RealIPFrom, Recursive: c.Nginx.RealIPRecursive},
 		},
 		Loop: loop.Config{HeaderTimeout: l.HeaderTimeout, BodyTimeout: l.BodyTimeout, WriteTimeout: l.WriteTimeout,
 			IdleTimeout: l.IdleTimeout, KeepaliveRequests: uint64(l.KeepaliveRequests), MaxConns: l.MaxConnections, MaxBody: l.BodyBytes},

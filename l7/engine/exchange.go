@@ -111,6 +111,7 @@ func (x *Exchange) Begin(e *Engine, rawPath []byte) {
 		}
 		r.Path = norm
 	}
+	e.conf.RealIP.apply(&x.Exchange)
 	x.trusted = e.trusts(&x.Exchange)
 	x.forwardedFields()
 }

@@ -192,7 +192,7 @@ func (x *Exchange) AppendRequestHead(dst []byte) []byte {
 			dst = append(append(dst, fields[i].Value...), ", "...)
 		}
 	}
-	dst = x.Peer.Addr().Unmap().AppendTo(dst)
+	dst = x.Client.Addr().Unmap().AppendTo(dst)
 	dst = append(dst, '\r', '\n')
 	for i := range fields {
 		f := &fields[i]

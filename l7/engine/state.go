@@ -20,6 +20,8 @@ type Config struct {
 	RouterMode route.Mode
 	// TrustedAddresses are the peers whose X-Forwarded-* and Forwarded fields are believed.
 	TrustedAddresses []netip.Prefix
+	// RealIP says who may name the client's address.
+	RealIP RealIP
 	// ShowUpstreamStatus sends X-APISIX-Upstream-Status always, not only for 5xx.
 	ShowUpstreamStatus bool
 	// DeleteURITailSlash, NormalizeURILikeServlet and MatchURIEncodedSlash are APISIX's settings of the same name.

@@ -204,7 +204,7 @@ func init() {
 		"hostname": func(*Exchange) ([]byte, bool) { return hostname, true },
 		"pid":      func(*Exchange) ([]byte, bool) { return pid, true },
 		"proxy_add_x_forwarded_for": func(ex *Exchange) ([]byte, bool) {
-			ip := addr(ex, ex.Peer.Addr().Unmap().AppendTo)
+			ip := addr(ex, ex.Client.Addr().Unmap().AppendTo)
 			if prev, ok := joined(ex, &ex.Request.Header, "x-forwarded-for"); ok && len(prev) > 0 {
 				return ex.Concat(prev, comma, ip), true
 			}
