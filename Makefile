@@ -60,8 +60,7 @@ fuzz: ## every fuzz target for FUZZTIME
 	awk '/_test\.go$$/ { dir = $$0; sub("/[^/]*$$", "", dir); next } \
 	     /^func / { name = $$2; sub("\\(.*", "", name); print dir, name }' | \
 	while read -r dir name; do \
-		echo "fuzz $$dir $$name"; \
-		$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "./$$dir" </dev/null; \
+		scripts/fuzz-one "$$dir" "$$name" $(FUZZTIME) </dev/null; \
 	done
 
 clean: ## remove what the other targets built
