@@ -39,7 +39,7 @@ type Exchange struct {
 	// BodyBytesOut counts response body bytes without framing.
 	BodyBytesOut int64
 
-	// Delay, set by a request phase that returns nil, nil, makes the engine wait that long before it goes on. It is reset afterwards.
+	// Delay, set by a request phase, makes the engine wait that long before it goes on, or before it sends the phase's reply. It is reset afterwards.
 	Delay time.Duration
 	// Source says who made the response, for metrics.
 	Source ResponseSource

@@ -58,7 +58,7 @@ func TestRun(t *testing.T) {
 			&plugintest.Result{Status: 201, Delay: time.Second, Fields: []string{"A: b", "X-Filter: 1"}, Body: "xyz!"},
 			[]string{"rewrite", "access", "before_proxy", "header_filter", "log"}},
 		{"answered", []string{"stop: 1"},
-			&plugintest.Result{Replied: true, Status: 403, Fields: []string{"Content-Type: text/plain; charset=utf-8", "X-Filter: 1"}, Body: "no!"},
+			&plugintest.Result{Replied: true, Delay: time.Second, Status: 403, Fields: []string{"Content-Type: text/plain; charset=utf-8", "X-Filter: 1"}, Body: "no!"},
 			[]string{"rewrite", "header_filter", "log"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

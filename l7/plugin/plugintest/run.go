@@ -151,11 +151,11 @@ func (r *Result) request(ex *plugin.Exchange, insts []plugin.Instance) *plugin.R
 				r.Err = err
 				return nil
 			}
+			r.Delay += ex.Delay
+			ex.Delay = 0
 			if reply != nil {
 				return reply
 			}
-			r.Delay += ex.Delay
-			ex.Delay = 0
 		}
 	}
 	return nil
