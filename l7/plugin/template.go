@@ -6,7 +6,8 @@ import "strings"
 // over letters, digits, "_" and ".", or ${name}, or ${name ?? default}: the default stands for a variable without value. A "$" after a
 // backslash is text, and so is the backslash.
 type Template struct {
-	parts []part
+	parts     []part
+	needsBody bool
 	// plain is the text when there are no references, else nil.
 	plain []byte
 }
@@ -24,7 +25,8 @@ func CompileTemplate(s string) *Template {
 	var text []byte
 	for i := 0; i < len(s); {
 		if s[i] == '$' && (i == 0 || s[i-1] != '\\') {
-			if p, n := reference(s[i+1:]); n > 0 {
+			if p, name, n := reference(s[i+1:]); n > 0 {
+				t.needsBody = t.needsBody || VarNeedsBody(name)
 				if len(text) > 0 {
 					t.parts = append(t.parts, part{text: text})
 					text = nil
@@ -47,20 +49,21 @@ func CompileTemplate(s string) *Template {
 	return t
 }
 
-// reference reads what follows "$" and returns how many bytes it takes, 0 when it is no reference.
-func reference(s string) (p part, n int) {
+// reference reads what follows "$" and returns the variable's name and how many bytes the reference takes, 0 when it is none.
+func reference(s string) (p part, name string, n int) {
 	if len(s) > 0 && s[0] == '{' {
 		end := strings.IndexByte(s, '}')
 		if end < 0 || strings.TrimSpace(s[1:end]) == "" {
-			return p, 0
+			return p, "", 0
 		}
 		name, or, has := strings.Cut(strings.TrimSpace(s[1:end]), "??")
 		if has {
 			or, _, _ = strings.Cut(or, "??")
 			p.or = append([]byte{}, strings.TrimSpace(or)...)
 		}
-		p.v = CompileVar(strings.TrimSpace(name))
-		return p, end + 1
+		name = strings.TrimSpace(name)
+		p.v = CompileVar(name)
+		return p, name, end + 1
 	}
 	for n < len(s) && nameChar(s[n]) {
 		n++
@@ -68,7 +71,7 @@ func reference(s string) (p part, n int) {
 	if n > 0 {
 		p.v = CompileVar(s[:n])
 	}
-	return p, n
+	return p, s[:n], n
 }
 
 func nameChar(c byte) bool {
@@ -81,6 +84,9 @@ func (p *part) eval(ex *Exchange) ([]byte, bool) {
 	}
 	return p.or, p.or != nil
 }
+
+// NeedsBody tells whether evaluating reads the request body.
+func (t *Template) NeedsBody() bool { return t.needsBody }
 
 // Plain tells whether the template has no references.
 func (t *Template) Plain() bool { return t.plain != nil }

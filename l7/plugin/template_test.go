@@ -54,6 +54,14 @@ func TestTemplate(t *testing.T) {
 	}
 }
 
+func TestTemplateNeedsBody(t *testing.T) {
+	for in, want := range map[string]bool{"": false, "$uri": false, "a $post_arg_x": true, "${ post_arg.a.b ?? c }": true, "${arg_a??post_arg_b}": false, "$request_body": true} {
+		if got := CompileTemplate(in).NeedsBody(); got != want {
+			t.Errorf("%q: got %v, want %v", in, got, want)
+		}
+	}
+}
+
 func FuzzTemplate(f *testing.F) {
 	for _, s := range []string{"a$b", "${a ?? b}", `\$a`, "${", "$$a", "${a}}"} {
 		f.Add(s)

@@ -6,7 +6,9 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"time"
 
@@ -48,6 +50,7 @@ type injector struct {
 	status       int
 	body         *plugin.Template
 	headers      []header
+	readsBody    bool
 }
 
 type header struct {
@@ -62,19 +65,25 @@ type condition struct {
 	vars       []*expr.Expr
 }
 
-func (w *when) compile() (condition, error) {
-	c := condition{on: true, percentage: 100}
+// compile compiles a when; field names it in messages, which begin as APISIX's do.
+func (w *when) compile(field string) (condition, error) {
+	// An empty list of conditions has none that could hold (apisix/plugins/fault-injection.lua vars_match).
+	c := condition{on: w.Vars == nil || len(w.Vars) > 0, percentage: 100}
 	if w.Percentage != nil {
 		c.percentage = *w.Percentage
 	}
 	for i, v := range w.Vars {
 		e, err := expr.Compile(v)
 		if err != nil {
-			return c, fmt.Errorf("vars[%d]: %w", i, err)
+			return c, fmt.Errorf("%w (in %s.vars[%d])", err, field, i)
 		}
 		c.vars = append(c.vars, e)
 	}
 	return c, nil
+}
+
+func (c *condition) readsBody() bool {
+	return slices.ContainsFunc(c.vars, (*expr.Expr).NeedsBody)
 }
 
 func (c *condition) holds(ex *plugin.Exchange) bool {
@@ -89,8 +98,14 @@ func (c *condition) holds(ex *plugin.Exchange) bool {
 	return len(c.vars) == 0
 }
 
-// maxDelay bounds a delay: a request may not be kept longer than a day.
-const maxDelay = 24 * time.Hour
+const (
+	// maxDelay bounds a delay: a request may not be kept longer than a day.
+	maxDelay = 24 * time.Hour
+	// maxStatus is the greatest number that fits a status line (RFC 9112 section 4); the schema of APISIX names no limit.
+	maxStatus = 999
+	// maxBody bounds a body that is buffered for conditions and texts.
+	maxBody = 1 << 20
+)
 
 func newInjector(raw []byte, _ *plugin.Env) (plugin.Instance, error) {
 	var c conf
@@ -100,39 +115,56 @@ func newInjector(raw []byte, _ *plugin.Env) (plugin.Instance, error) {
 	in := &injector{}
 	var err error
 	if c.Abort != nil {
-		if in.abort, err = c.Abort.compile(); err != nil {
-			return nil, fmt.Errorf("abort: %w", err)
+		if in.abort, err = c.Abort.compile("abort"); err != nil {
+			return nil, err
 		}
-		if c.Abort.Status > 999 {
-			return nil, fmt.Errorf("abort: http_status: %d is no status code", c.Abort.Status)
+		if c.Abort.Status > maxStatus {
+			return nil, fmt.Errorf("property \"abort\" validation failed: property \"http_status\" validation failed: expected %d to be at most %d", c.Abort.Status, maxStatus)
 		}
 		in.status = c.Abort.Status
 		if c.Abort.Body != nil {
 			in.body = plugin.CompileTemplate(*c.Abort.Body)
+			in.readsBody = in.body.NeedsBody()
 		}
-		for field, v := range c.Abort.Headers {
+		for _, field := range slices.Sorted(maps.Keys(c.Abort.Headers)) {
+			v := c.Abort.Headers[field]
 			text, ok := v.(string)
 			if n, isNumber := v.(float64); isNumber {
-				text, ok = strconv.FormatFloat(n, 'f', -1, 64), true
+				// As Lua writes numbers.
+				text, ok = strconv.FormatFloat(n, 'g', 14, 64), true
 			}
 			if !ok || !plugin.ValidName(field) {
-				return nil, fmt.Errorf("abort: headers: %q is not a valid field", field)
+				return nil, fmt.Errorf("property \"abort\" validation failed: property \"headers\" validation failed: %q is not a header field with a string or a number", field)
 			}
-			in.headers = append(in.headers, header{field, plugin.CompileTemplate(text)})
+			value := plugin.CompileTemplate(text)
+			in.readsBody = in.readsBody || value.NeedsBody()
+			in.headers = append(in.headers, header{field, value})
 		}
 	}
 	if c.Delay != nil {
-		if in.delay, err = c.Delay.compile(); err != nil {
-			return nil, fmt.Errorf("delay: %w", err)
+		if in.delay, err = c.Delay.compile("delay"); err != nil {
+			return nil, err
 		}
 		in.duration = time.Duration(min(c.Delay.Duration*float64(time.Second), float64(maxDelay)))
 	}
+	in.readsBody = in.readsBody || in.abort.readsBody() || in.delay.readsBody()
 	return in, nil
 }
 
-var _ plugin.Rewriter = (*injector)(nil)
+var (
+	_ plugin.Rewriter   = (*injector)(nil)
+	_ plugin.BodyReader = (*injector)(nil)
+)
 
-// Rewrite injects the faults.
+// RequestBody implements plugin.BodyReader for conditions and texts that read the body.
+func (in *injector) RequestBody() int64 {
+	if in.readsBody {
+		return maxBody
+	}
+	return 0
+}
+
+// Rewrite injects the faults: the delay comes first, also before an abort.
 func (in *injector) Rewrite(ex *plugin.Exchange) (*plugin.Reply, error) {
 	if in.delay.holds(ex) {
 		ex.Delay = in.duration
@@ -146,6 +178,9 @@ func (in *injector) Rewrite(ex *plugin.Exchange) (*plugin.Reply, error) {
 	}
 	for i := range in.headers {
 		v, _ := in.headers[i].value.Eval(ex)
+		if len(v) == 0 {
+			continue // OpenResty sends no field for an empty value.
+		}
 		r.Header = append(r.Header, plugin.Field{Name: plugin.Bytes(in.headers[i].name), Value: v})
 	}
 	return r, nil
