@@ -4,8 +4,9 @@ package echo
 import (
 	_ "embed"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 
 	"github.com/sluice-gateway/sluice/l7/plugin"
@@ -37,18 +38,19 @@ func newEcho(raw []byte, _ *plugin.Env) (plugin.Instance, error) {
 	if err := json.Unmarshal(raw, &e.conf); err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	for field, v := range e.conf.Headers {
+	for _, field := range slices.Sorted(maps.Keys(e.conf.Headers)) {
 		var text string
-		switch v := v.(type) {
+		switch v := e.conf.Headers[field].(type) {
 		case string:
 			text = v
 		case float64:
-			text = strconv.FormatFloat(v, 'f', -1, 64)
+			// As Lua writes numbers.
+			text = strconv.FormatFloat(v, 'g', 14, 64)
 		default:
-			return nil, errors.New("invalid type as header value")
+			return nil, fmt.Errorf("invalid type as header value: headers.%s must be a string or a number", field)
 		}
 		if !plugin.ValidName(field) {
-			return nil, fmt.Errorf("headers: %q is no field name", field)
+			return nil, fmt.Errorf("invalid field in header: %q is no field name", field)
 		}
 		e.headers = append(e.headers, plugin.Field{Name: []byte(field), Value: []byte(text)})
 	}
@@ -68,6 +70,10 @@ func (e *echo) HeaderFilter(ex *plugin.Exchange) error {
 	ex.SetValue(e, &progress{})
 	ex.BodyWillChange()
 	for _, f := range e.headers {
+		if len(f.Value) == 0 {
+			ex.Response.Header.Del(plugin.String(f.Name)) // OpenResty removes a field that is set to nothing.
+			continue
+		}
 		ex.Response.Header.Set(plugin.String(f.Name), f.Value)
 	}
 	return nil
