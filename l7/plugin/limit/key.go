@@ -1,8 +1,12 @@
 package limit
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"strconv"
 
 	"github.com/sluice-gateway/sluice/l7/plugin"
@@ -21,7 +25,11 @@ func NewKey(keyType, key, group, resource string, conf []byte) (*Key, error) {
 	if group != "" {
 		k.prefix = []byte(group + ":")
 	} else {
-		k.prefix = []byte(resource + ":" + strconv.FormatUint(uint64(crc32.ChecksumIEEE(conf)), 10) + ":")
+		canon, err := canonical(conf)
+		if err != nil {
+			return nil, err
+		}
+		k.prefix = []byte(resource + ":" + strconv.FormatUint(uint64(crc32.ChecksumIEEE(canon)), 10) + ":")
 	}
 	switch keyType {
 	case "", "var":
@@ -40,12 +48,21 @@ func NewKey(keyType, key, group, resource string, conf []byte) (*Key, error) {
 	return k, nil
 }
 
+// canonical is conf without insignificant space and with its names in order: writing the same down differently starts no new counter.
+func canonical(conf []byte) ([]byte, error) {
+	var v any
+	if err := json.Unmarshal(conf, &v); err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	return json.Marshal(v)
+}
+
 var remoteAddr = plugin.CompileVar("remote_addr")
 
-// Of returns the counter key of an exchange in its scratch memory. Without a value the client's address counts instead.
+// Of returns the counter key of an exchange in its scratch memory. Without a value, or with an empty one, the client's address counts instead.
 func (k *Key) Of(ex *plugin.Exchange) []byte {
 	v, ok := k.value(ex)
-	if !ok {
+	if !ok || len(v) == 0 {
 		v, _ = remoteAddr(ex)
 	}
 	b := ex.Alloc(len(k.prefix) + len(v))
@@ -77,19 +94,15 @@ const maxSafe = 1<<53 - 1
 // ParseNumber reads a JSON number or string; zero says whether 0 is allowed.
 func ParseNumber(raw []byte, zero bool) (Number, error) {
 	if len(raw) > 0 && raw[0] == '"' {
-		s, err := strconv.Unquote(string(raw))
-		if err != nil {
-			return Number{}, fmt.Errorf("read %s: %w", raw, err)
+		var s string
+		if err := json.Unmarshal(raw, &s); err != nil {
+			return Number{}, fmt.Errorf("read %.64s: %w", raw, err)
 		}
 		return Number{template: plugin.CompileTemplate(s), zero: zero}, nil
 	}
-	n, err := strconv.ParseInt(string(raw), 10, 64)
+	n, err := parse(string(raw), zero)
 	if err != nil {
-		f, ferr := strconv.ParseFloat(string(raw), 64)
-		if ferr != nil || f != float64(int64(f)) {
-			return Number{}, fmt.Errorf("%s is not an integer", raw)
-		}
-		n = int64(f)
+		return Number{}, err
 	}
 	return Number{fixed: n, zero: zero}, nil
 }
@@ -100,11 +113,28 @@ func (n *Number) Of(ex *plugin.Exchange) (int64, error) {
 		return n.fixed, nil
 	}
 	v, _ := n.template.Eval(ex)
-	i, err := strconv.ParseInt(plugin.String(v), 10, 64)
+	return parse(plugin.String(bytes.TrimSpace(v)), n.zero)
+}
+
+// parse reads an integer in any decimal notation, such as "10", "10.0" or "1e1". The messages are APISIX's (limit-conn/init.lua resolve_var).
+func parse(s string, zero bool) (int64, error) {
+	i, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		f, err := strconv.ParseFloat(s, 64)
+		switch {
+		case errors.Is(err, strconv.ErrRange) || f > maxSafe:
+			return 0, fmt.Errorf("resolved value exceeds safe integer range (2^53-1), got: %.64s", s)
+		case err != nil || f != f:
+			return 0, fmt.Errorf("resolved value is not a number: %.64q", s)
+		case f != math.Trunc(f):
+			return 0, fmt.Errorf("resolved value must be an integer, got: %.64s", s)
+		}
+		i = int64(max(f, -maxSafe))
+	}
 	switch {
-	case err != nil:
-		return 0, fmt.Errorf("resolved value is not a number: %.64q", v)
-	case i < 0 || i == 0 && !n.zero:
+	case i < 0 && zero:
+		return 0, fmt.Errorf("resolved value must be a non-negative number, got: %d", i)
+	case i < 0 || i == 0 && !zero:
 		return 0, fmt.Errorf("resolved value must be a positive number, got: %d", i)
 	case i > maxSafe:
 		return 0, fmt.Errorf("resolved value exceeds safe integer range (2^53-1), got: %d", i)

@@ -3,6 +3,9 @@
 // A table of counters lives as long as the process (plugin.Env.Shared), so edits of a configuration do not lose counts. It is exact
 // over all event loops: each key has one entry, behind the lock of one of many stripes. The number of keys is bounded; expired
 // entries go first, a few at each insertion, so there is never a sweep over everything.
+//
+// Event loops read the clock once per event, so the times that arrive at a table may be a little out of order. No counter goes back in
+// time: a window that has begun is not left again, and a bucket does not fill up because somebody was late.
 package limit
 
 import (
@@ -34,7 +37,7 @@ type part[E any] struct {
 	_    [64]byte // stripes do not share cache lines
 }
 
-// Entry is a counter and the time, in nanoseconds of plugin.Clock, after which it may be forgotten.
+// Entry is a counter and the time, in nanoseconds of plugin.Clock, at which it may be forgotten. With Expires 0 it is in use and must stay.
 type Entry[E any] struct {
 	Value   E
 	Expires int64
@@ -73,24 +76,27 @@ func (t *Table[E]) Do(key []byte, now int64, f func(e *Entry[E], fresh bool)) {
 	f(e, true)
 }
 
-// insert adds an entry, in the place of an expired or, when the part is full, of the oldest one.
+// insert adds an entry, in the place of an expired one or, when the part is full, of the next one that is not in use. Only where all that it looks at
+// are in use does a part grow beyond its limit; what is in use is bounded by the requests under way.
 func (p *part[E]) insert(key string, now int64, limit int) *Entry[E] {
 	e := &Entry[E]{key: key}
+	full := len(p.ring) >= limit
+	victim := -1
 	for range min(sweep, len(p.ring)) {
 		i := p.next
 		p.next = (p.next + 1) % len(p.ring)
-		if old := p.ring[i]; old.Expires != 0 && old.Expires <= now {
-			delete(p.m, old.key)
-			p.ring[i] = e
-			p.m[key] = e
-			return e
+		old := p.ring[i]
+		if old.Expires != 0 && old.Expires <= now {
+			victim = i
+			break
+		}
+		if full && victim < 0 && old.Expires != 0 {
+			victim = i
 		}
 	}
-	if len(p.ring) >= limit {
-		i := p.next
-		p.next = (p.next + 1) % len(p.ring)
-		delete(p.m, p.ring[i].key)
-		p.ring[i] = e
+	if victim >= 0 {
+		delete(p.m, p.ring[victim].key)
+		p.ring[victim] = e
 	} else {
 		p.ring = append(p.ring, e)
 	}

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/sluice-gateway/sluice/l7/plugin"
 )
 
 const second = int64(time.Second)
@@ -145,5 +147,178 @@ func BenchmarkFixed(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		w.Fixed(key, 1, 1<<40, second, 1)
+	}
+}
+
+func TestClocksOutOfOrder(t *testing.T) {
+	w, b := NewWindows(0), NewBuckets(0)
+	key := []byte("a")
+	w.Sliding(key, 20*second, 1, 10*second, 1)
+	if w.Sliding(key, 20*second-1, 1, 10*second, 1).Allowed {
+		t.Error("a late request finds the window of before, empty")
+	}
+	if d := w.Fixed([]byte("f"), 5*second, 2, 10*second, 1); d.Reset != 10*second {
+		t.Errorf("reset %d", d.Reset)
+	}
+	if d := w.Fixed([]byte("f"), 4*second, 2, 10*second, 1); d.Reset != 10*second {
+		t.Errorf("reset of a late request %d, want at most the window", d.Reset)
+	}
+	b.Take(key, 10*second, 1, 1)
+	b.Take(key, 9*second, 1, 1)
+	if _, ok := b.Take(key, 10*second, 1, 1); ok {
+		t.Error("a late request emptied the bucket")
+	}
+}
+
+func TestSlidingReset(t *testing.T) {
+	w := NewWindows(0)
+	key := []byte("a")
+	for range 4 {
+		w.Sliding(key, 10*second, 4, 10*second, 1)
+	}
+	if d := w.Sliding(key, 12*second, 4, 10*second, 1); d.Allowed || d.Reset != 8*second {
+		t.Errorf("full window: %+v, want its end", d)
+	}
+	// 8 seconds left weigh 3.2, two more make 5.2: at 5 seconds left the estimate is 4.
+	w.Sliding(key, 22*second, 4, 10*second, 1)
+	w.Sliding(key, 24*second, 4, 10*second, 1)
+	if d := w.Sliding(key, 22*second, 4, 10*second, 1); d.Allowed || d.Reset != 3*second {
+		t.Errorf("estimate over the limit: %+v, want 3 s", d)
+	}
+}
+
+func TestConnsInUseStay(t *testing.T) {
+	c := NewConns(stripes)
+	c.Enter([]byte("busy"), 0, 1)
+	for i := range 5000 {
+		k := fmt.Appendf(nil, "key %d", i)
+		c.Enter(k, int64(i), 1)
+		c.Leave(k, int64(i))
+	}
+	if _, ok := c.Enter([]byte("busy"), 10*3600*second, 1); ok {
+		t.Error("a request under way was forgotten")
+	}
+	if n := c.t.Len(); n > 2*stripes {
+		t.Errorf("%d keys are kept", n)
+	}
+}
+
+func TestTinyRate(t *testing.T) {
+	b := NewBuckets(0)
+	key := []byte("a")
+	b.Take(key, 0, 1e-300, 0)
+	if _, ok := b.Take(key, second, 1e-300, 0); ok {
+		t.Error("a rate near 0 limits nothing")
+	}
+}
+
+func TestExactUnderContention(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		want int64
+		take func() func(i int64) bool
+	}{
+		{"fixed, ten windows", 500, func() func(int64) bool {
+			w := NewWindows(0)
+			return func(i int64) bool { return w.Fixed([]byte("a"), i/100*second, 50, second, 1).Allowed }
+		}},
+		{"sliding", 300, func() func(int64) bool {
+			w := NewWindows(0)
+			return func(i int64) bool { return w.Sliding([]byte("a"), second+i%2, 300, second, 1).Allowed }
+		}},
+		{"bucket", 100, func() func(int64) bool {
+			b := NewBuckets(0)
+			return func(int64) bool { _, ok := b.Take([]byte("a"), 0, 1, 99); return ok }
+		}},
+		{"connections", 40, func() func(int64) bool {
+			n := NewConns(0)
+			return func(int64) bool { _, ok := n.Enter([]byte("a"), 0, 40); return ok }
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			take := c.take()
+			var allowed atomic.Int64
+			var wg sync.WaitGroup
+			for range 8 {
+				wg.Go(func() {
+					for i := range int64(1000) {
+						if take(i) {
+							allowed.Add(1)
+						}
+					}
+				})
+			}
+			wg.Wait()
+			if got := allowed.Load(); got > c.want || got == 0 {
+				t.Errorf("%d requests were let through, want at most %d", got, c.want)
+			}
+		})
+	}
+}
+
+func TestParseNumber(t *testing.T) {
+	for _, c := range []struct {
+		raw  string
+		zero bool
+		want int64
+		err  string
+	}{
+		{`7`, false, 7, ""},
+		{`7.0`, false, 7, ""},
+		{`"10.0"`, false, 10, ""},
+		{`"\u0037"`, false, 7, ""},
+		{`"0"`, true, 0, ""},
+		{`"0"`, false, 0, "resolved value must be a positive number, got: 0"},
+		{`"-1"`, true, 0, "resolved value must be a non-negative number, got: -1"},
+		{`"2.5"`, false, 0, "resolved value must be an integer, got: 2.5"},
+		{`"9007199254740992"`, false, 0, "resolved value exceeds safe integer range (2^53-1), got: 9007199254740992"},
+		{`"1e999"`, false, 0, "resolved value exceeds safe integer range (2^53-1), got: 1e999"},
+		{`"nan"`, false, 0, `resolved value is not a number: "nan"`},
+		{`""`, false, 0, `resolved value is not a number: ""`},
+		{`1e30`, false, 0, "resolved value exceeds safe integer range (2^53-1), got: 1e30"},
+	} {
+		t.Run(c.raw, func(t *testing.T) {
+			n, err := ParseNumber([]byte(c.raw), c.zero)
+			var got int64
+			if err == nil {
+				got, err = n.Of(&plugin.Exchange{})
+			}
+			msg := ""
+			if err != nil {
+				msg = err.Error()
+			}
+			if got != c.want || msg != c.err {
+				t.Errorf("got %d, %q, want %d, %q", got, msg, c.want, c.err)
+			}
+		})
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, s := range []string{"1", "0", "-1", "1e3", "2.5", "nan", "-inf", "1e999", "9007199254740992", "0x10", ""} {
+		f.Add(s, true)
+	}
+	f.Fuzz(func(t *testing.T, s string, zero bool) {
+		n, err := parse(s, zero)
+		if err == nil && (n < 0 || n > maxSafe || n == 0 && !zero) {
+			t.Errorf("%q is %d", s, n)
+		}
+	})
+}
+
+func TestKeyIgnoresTheOrderOfFields(t *testing.T) {
+	ex := &plugin.Exchange{}
+	of := func(conf string) string {
+		k, err := NewKey("constant", "v", "", "/routes/1", []byte(conf))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(k.Of(ex))
+	}
+	if a, b := of(`{"a":1,"b":2}`), of(`{ "b":2, "a":1 }`); a != b {
+		t.Errorf("%s and %s differ", a, b)
+	}
+	if a, b := of(`{"a":1}`), of(`{"a":2}`); a == b {
+		t.Errorf("both are %s", a)
 	}
 }
