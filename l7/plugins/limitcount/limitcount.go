@@ -26,7 +26,7 @@ var confSchema []byte
 var metadataSchema []byte
 
 func init() {
-	plugin.Register(plugin.Def{Name: name, Priority: 1002, Version: "0.4", Schema: confSchema, MetadataSchema: metadataSchema, New: newLimiter})
+	plugin.Register(plugin.Def{Name: name, Priority: 1002, Version: "0.5", Schema: confSchema, MetadataSchema: metadataSchema, New: newLimiter})
 }
 
 type conf struct {
@@ -90,7 +90,9 @@ func newLimiter(raw []byte, env *plugin.Env) (plugin.Instance, error) {
 			return nil, fmt.Errorf("read metadata: %w", err)
 		}
 	}
-	l := &limiter{windows: env.Shared(name, func() any { return limit.NewWindows(0) }).(*limit.Windows), sliding: c.WindowType == "sliding",
+	// Windows of both kinds under the key of one group would not understand each other.
+	table := name + " " + c.WindowType
+	l := &limiter{windows: env.Shared(table, func() any { return limit.NewWindows(0) }).(*limit.Windows), sliding: c.WindowType == "sliding",
 		rules: c.Rules != nil, degrade: c.AllowDegradation, show: c.ShowHeader, logger: env.Logger, rejected: plugin.Exit(c.RejectedCode, nil)}
 	if c.RejectedMsg != "" {
 		l.rejected = plugin.ErrorMsg(c.RejectedCode, c.RejectedMsg)
@@ -132,7 +134,7 @@ func (c *conf) check() error {
 		return errors.New("group and rules cannot be specified at the same time")
 	}
 	if c.Policy != "" && c.Policy != "local" {
-		return fmt.Errorf("policy: %s is not available in this build: use local", c.Policy)
+		return fmt.Errorf("policy: %s is not available in this build, use local", c.Policy)
 	}
 	seen := map[string]bool{}
 	for _, r := range c.Rules {
@@ -163,47 +165,113 @@ func (h headers) prefixed(p string) headers {
 
 var _ plugin.Accesser = (*limiter)(nil)
 
-// Access takes the request off the quotas that apply to it.
+// share is what a quota comes to for one request.
+type share struct {
+	*quota
+	key           []byte
+	count, window int64
+}
+
+// Access takes the request off the quotas that apply to it. When none does, or one of them has no value, the request fails, for otherwise a client could
+// leave out what it is counted by; allow_degradation lets it pass instead (get_rules and rate_limit).
 func (l *limiter) Access(ex *plugin.Exchange) (*plugin.Reply, error) {
-	for i := range l.quotas {
-		q := &l.quotas[i]
-		var key []byte
-		if l.rules {
-			var applies bool
-			if key, applies = q.key.OfResolved(ex); !applies {
-				continue
-			}
-		} else {
-			key = q.key.Of(ex)
+	var room [4]share
+	shares, err := l.shares(ex, room[:0])
+	if err != nil {
+		if l.degrade {
+			return nil, nil
 		}
-		count, err := q.count.Of(ex)
-		var window int64
-		if err == nil {
-			window, err = q.window.Of(ex)
-		}
-		if err != nil {
-			if l.degrade {
-				return nil, nil
-			}
-			l.logger.Warn("limit has no value", "route_id", ex.Route.ID, "err", err)
-			return plugin.Exit(http.StatusInternalServerError, nil), nil
-		}
-		ns := min(window, int64(1<<31)) * int64(time.Second)
+		l.logger.Warn("failed to get rate limit rules", "route_id", ex.Route.ID, "err", err)
+		return plugin.Exit(http.StatusInternalServerError, nil), nil
+	}
+	for i := range shares {
+		s := &shares[i]
+		ns := min(s.window, maxWindow) * int64(time.Second)
 		var d limit.Decision
 		if l.sliding {
-			d = l.windows.Sliding(key, ex.Now, count, ns, 1)
+			d = l.windows.Sliding(s.key, ex.Now, s.count, ns, 1)
 		} else {
-			d = l.windows.Fixed(key, ex.Now, count, ns, 1)
+			d = l.windows.Fixed(s.key, ex.Now, s.count, ns, 1)
 		}
+		if !l.sliding || !d.Allowed {
+			d.Reset = d.Reset / hundredth * hundredth
+		} else {
+			d.Reset = (d.Reset + hundredth - 1) / hundredth * hundredth
+		}
+		ex.SetVar("rate_limiting_info", info(ex, s, d))
 		if l.show {
 			h := &ex.Response.Early
-			h.Set(q.headers.Limit, ex.Int(count))
-			h.Set(q.headers.Remaining, ex.Int(d.Remaining))
-			h.Set(q.headers.Reset, ex.Int((d.Reset+int64(time.Second)-1)/int64(time.Second)))
+			h.Set(s.headers.Limit, ex.Int(s.count))
+			h.Set(s.headers.Remaining, ex.Int(d.Remaining))
+			h.Set(s.headers.Reset, seconds(ex, d.Reset))
 		}
 		if !d.Allowed {
 			return l.rejected, nil
 		}
 	}
 	return nil, nil
+}
+
+// shares appends what applies to ex.
+func (l *limiter) shares(ex *plugin.Exchange, list []share) ([]share, error) {
+	for i := range l.quotas {
+		s := share{quota: &l.quotas[i]}
+		if l.rules {
+			var applies bool
+			if s.key, applies = s.quota.key.OfResolved(ex); !applies {
+				continue
+			}
+		} else {
+			s.key = s.quota.key.Of(ex)
+		}
+		var err error
+		if s.count, err = s.quota.count.Of(ex); err != nil {
+			return nil, fmt.Errorf("count: %w", err)
+		}
+		if s.window, err = s.quota.window.Of(ex); err != nil {
+			return nil, fmt.Errorf("time_window: %w", err)
+		}
+		list = append(list, s)
+	}
+	if len(list) == 0 {
+		return nil, errors.New("no rule applies")
+	}
+	return list, nil
+}
+
+const (
+	// maxWindow bounds windows, in seconds, so that nanoseconds do not overflow; it is 68 years.
+	maxWindow = int64(1 << 31)
+	// hundredth is the resolution of Reset.
+	hundredth = int64(10 * time.Millisecond)
+)
+
+// seconds writes nanoseconds as seconds with up to two decimals, without zeros at the end, as APISIX does.
+func seconds(ex *plugin.Exchange, ns int64) []byte {
+	b := strconv.AppendInt(ex.Alloc(24)[:0], ns/int64(time.Second), 10)
+	rest := ns % int64(time.Second) / hundredth
+	switch {
+	case rest == 0:
+		return b
+	case rest%10 == 0:
+		return append(b, '.', byte('0'+rest/10))
+	default:
+		return append(b, '.', byte('0'+rest/10), byte('0'+rest%10))
+	}
+}
+
+// info is the variable rate_limiting_info, which log formats may use (apisix/core/utils.lua set_var_rate_limiting_info).
+func info(ex *plugin.Exchange, s *share, d limit.Decision) []byte {
+	b := append(ex.Alloc(len(s.key) + 160)[:0], `{"rate_limiting_key":"`...)
+	for _, c := range s.key {
+		// The key holds bytes of the client's: they must not end the string.
+		if c < 0x20 || c == '"' || c == '\\' {
+			c = '_'
+		}
+		b = append(b, c)
+	}
+	b = strconv.AppendInt(append(b, `","rate_limiting_limit":`...), s.count, 10)
+	b = strconv.AppendInt(append(b, `,"rate_limiting_remaining":`...), d.Remaining, 10)
+	b = strconv.AppendInt(append(b, `,"rate_limiting_reset":`...), d.Reset/int64(time.Second), 10)
+	return append(b, '}')
 }

@@ -2,6 +2,8 @@ package limitcount
 
 import (
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -82,7 +84,7 @@ func TestRules(t *testing.T) {
 		status     int
 		user, team string
 	}{
-		{nil, 200, "-", "-"}, // a rule without its variable does not apply
+		{nil, 500, "-", "-"}, // t/plugin/limit-count-rules.t TEST 4: no any rule matched
 		{[]string{"X-User: a", "X-Team: t"}, 200, "0", "1"},
 		{[]string{"X-User: b", "X-Team: t"}, 200, "0", "0"},
 		{[]string{"X-User: c", "X-Team: t"}, 429, "0", "0"},
@@ -91,6 +93,61 @@ func TestRules(t *testing.T) {
 		if status, user, team := one(tc.fields...); status != tc.status || user != tc.user || team != tc.team {
 			t.Errorf("request %d: %d %s %s", i, status, user, team)
 		}
+	}
+}
+
+func TestDegradation(t *testing.T) {
+	inst := plugintest.New(t, name, `{"allow_degradation":true,"rules":[{"count":1,"time_window":9,"key":"$http_x_user"},{"count":"$http_n","time_window":9,"key":"$http_x_team"}]}`)
+	for _, fields := range [][]string{nil, {"X-User: a", "X-Team: t", "N: -1"}, {"X-User: a"}} {
+		if o := send(inst, 0, fields...); o.Status != 200 {
+			t.Errorf("%v: %d, want 200: what has no value takes nothing", fields, o.Status)
+		}
+	}
+}
+
+func TestResetHasDecimals(t *testing.T) {
+	// t/plugin/limit-count4.t TEST 2: the second number of X-RateLimit-Reset declines.
+	inst := plugintest.New(t, name, `{"count":9,"time_window":60}`)
+	for _, c := range []struct {
+		now  time.Duration
+		want string
+	}{{0, "60"}, {25 * time.Millisecond, "59.97"}, {500 * time.Millisecond, "59.5"}, {59995 * time.Millisecond, "0"}} {
+		if o := send(inst, c.now); o.Reset != c.want {
+			t.Errorf("after %v: %s, want %s", c.now, o.Reset, c.want)
+		}
+	}
+}
+
+func TestRateLimitingInfo(t *testing.T) {
+	// t/plugin/limit-count5.t TEST 7.
+	inst := plugintest.New(t, name, `{"count":2,"time_window":10,"key":"http_k","group":"g"}`)
+	ex := plugintest.Request("GET", "/hello", `K: a"b`)
+	plugintest.Run(ex, plugintest.Upstream{}, inst)
+	got, _ := plugin.CompileVar("rate_limiting_info")(ex)
+	want := `{"rate_limiting_key":"g:a_b","rate_limiting_limit":2,"rate_limiting_remaining":1,"rate_limiting_reset":10}`
+	if string(got) != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestNeverMoreThanCount(t *testing.T) {
+	inst := plugintest.New(t, name, `{"count":50,"time_window":1}`).(plugin.Accesser)
+	var admitted atomic.Int64
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for i := range 400 {
+				ex := plugintest.Request("GET", "/hello")
+				ex.Now = int64(i/100) * int64(time.Second)
+				if r, err := inst.Access(ex); err == nil && r == nil {
+					admitted.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := admitted.Load(); n > 4*50 || n < 50 {
+		t.Errorf("%d requests passed in 4 windows of 50", n)
 	}
 }
 
@@ -128,7 +185,7 @@ func TestMetadata(t *testing.T) {
 
 func TestRefusedConfigurations(t *testing.T) {
 	for _, tc := range []struct{ conf, want string }{
-		{`{"count":1,"time_window":1,"policy":"redis","redis_host":"127.0.0.1"}`, "policy: redis is not available in this build: use local"},
+		{`{"count":1,"time_window":1,"policy":"redis","redis_host":"127.0.0.1"}`, "policy: redis is not available in this build, use local"},
 		{`{"group":"g","rules":[{"count":1,"time_window":1,"key":"$host"}]}`, "group and rules cannot be specified at the same time"},
 		{`{"rules":[{"count":1,"time_window":1,"key":"$host"},{"count":2,"time_window":1,"key":"$host"}]}`, "duplicate key '$host' in rules"},
 	} {
