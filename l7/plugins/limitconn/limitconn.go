@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -52,6 +53,7 @@ type limiter struct {
 	only     bool
 	conns    *limit.Conns
 	unit     atomic.Int64 // how long one request takes, in nanoseconds, as far as is known
+	spare    sync.Pool    // of *held
 	rejected *plugin.Reply
 	logger   *slog.Logger
 }
@@ -67,14 +69,12 @@ func newLimiter(raw []byte, env *plugin.Env) (plugin.Instance, error) {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
 	if c.Policy != "" && c.Policy != "local" {
-		return nil, fmt.Errorf("policy: %s is not available in this build: use local", c.Policy)
-	}
-	if c.Rules != nil && c.Conn != nil {
-		return nil, errors.New("conn/burst and rules cannot be specified at the same time")
+		return nil, fmt.Errorf("policy: %s is not available in this build, use local", c.Policy)
 	}
 	l := &limiter{rules: c.Rules != nil, degrade: c.AllowDegradation, only: c.OnlyDefaultDelay, logger: env.Logger,
 		conns: env.Shared(name, func() any { return limit.NewConns(0) }).(*limit.Conns), rejected: plugin.Exit(c.RejectedCode, nil)}
-	l.unit.Store(int64(c.DefaultDelay * float64(time.Second)))
+	l.spare.New = func() any { return new(held) }
+	l.unit.Store(int64(min(c.DefaultDelay, maxDelay.Seconds()) * float64(time.Second)))
 	if c.RejectedMsg != "" {
 		l.rejected = plugin.ErrorMsg(c.RejectedCode, c.RejectedMsg)
 	}
@@ -107,10 +107,13 @@ func newLimiter(raw []byte, env *plugin.Env) (plugin.Instance, error) {
 	return l, nil
 }
 
+// maxDelay bounds a delay, so that nanoseconds do not overflow.
+const maxDelay = 24 * time.Hour
+
 // held are the counters that an exchange holds; it is kept in the exchange until the log phase.
 type held struct {
 	keys  [][]byte
-	delay int64
+	delay time.Duration
 }
 
 var (
@@ -118,9 +121,60 @@ var (
 	_ plugin.Logger   = (*limiter)(nil)
 )
 
-// Access counts the request, and delays it when there are more than conn, or refuses it when there are more than conn + burst.
+var errNoRule = errors.New("no rule applies")
+
+// share is what a quota comes to for one request.
+type share struct {
+	key         []byte
+	conn, burst int64
+}
+
+// Access counts the request, and delays it when there are more than conn, or refuses it when there are more than conn + burst. When no quota applies the
+// request fails, unless allow_degradation lets it pass (limit-conn/init.lua increase).
 func (l *limiter) Access(ex *plugin.Exchange) (*plugin.Reply, error) {
-	var h *held
+	var room [4]share
+	shares, err := l.shares(ex, room[:0])
+	if err != nil {
+		if l.degrade {
+			return nil, nil
+		}
+		l.logger.Warn("failed to get limit conn rules", "route_id", ex.Route.ID, "err", err)
+		return plugin.Exit(http.StatusInternalServerError, nil), nil
+	}
+	h, _ := ex.Value(l).(*held)
+	if h == nil {
+		h = l.spare.Get().(*held)
+		ex.SetValue(l, h)
+	}
+	for i := range shares {
+		s := &shares[i]
+		n, ok := l.conns.Enter(s.key, ex.Now, s.conn+s.burst)
+		if !ok {
+			return l.rejected, nil
+		}
+		h.keys = append(h.keys, s.key)
+		if n > s.conn {
+			h.delay += l.delay((n - 1) / s.conn)
+		}
+	}
+	if h.delay = min(h.delay, maxDelay); h.delay >= time.Millisecond {
+		ex.Delay = h.delay
+	}
+	return nil, nil
+}
+
+// delay is the time that times requests take.
+func (l *limiter) delay(times int64) time.Duration {
+	unit := l.unit.Load()
+	if unit > 0 && times > int64(maxDelay)/unit {
+		return maxDelay
+	}
+	return time.Duration(unit * times)
+}
+
+// shares appends what applies to ex. A rule whose numbers have no value does not apply; a quota of its own must have them.
+func (l *limiter) shares(ex *plugin.Exchange, list []share) ([]share, error) {
+	fault := errNoRule
 	for i := range l.quotas {
 		q := &l.quotas[i]
 		conn, err := q.conn.Of(ex)
@@ -129,11 +183,8 @@ func (l *limiter) Access(ex *plugin.Exchange) (*plugin.Reply, error) {
 			burst, err = q.burst.Of(ex)
 		}
 		if err != nil {
-			if l.rules || l.degrade {
-				continue
-			}
-			l.logger.Warn("limit has no value", "route_id", ex.Route.ID, "err", err)
-			return plugin.Exit(http.StatusInternalServerError, nil), nil
+			fault = err
+			continue
 		}
 		var key []byte
 		if l.rules {
@@ -144,22 +195,12 @@ func (l *limiter) Access(ex *plugin.Exchange) (*plugin.Reply, error) {
 		} else {
 			key = q.key.Of(ex)
 		}
-		n, ok := l.conns.Enter(key, ex.Now, conn+burst)
-		if !ok {
-			return l.rejected, nil
-		}
-		if h == nil {
-			h = &held{}
-			ex.SetValue(l, h)
-		}
-		h.keys = append(h.keys, key)
-		if n > conn {
-			d := l.unit.Load() * ((n - 1) / conn)
-			h.delay += d
-			ex.Delay += time.Duration(d)
-		}
+		list = append(list, share{key, conn, burst})
 	}
-	return nil, nil
+	if len(list) == 0 {
+		return nil, fault
+	}
+	return list, nil
 }
 
 // Log gives the counters back, whatever became of the request.
@@ -168,12 +209,28 @@ func (l *limiter) Log(ex *plugin.Exchange) {
 	if h == nil {
 		return
 	}
+	ex.SetValue(l, nil)
 	for _, key := range h.keys {
 		l.conns.Leave(key, ex.Now)
 	}
-	if !l.only {
+	if len(h.keys) > 0 && !l.only {
 		// The next delay follows how long requests really take (resty.limit.conn leaving).
-		took := max(ex.Now-ex.Start-h.delay, 0)
-		l.unit.Store((l.unit.Load() + took) / 2)
+		l.unit.Store((l.unit.Load() + took(ex, h.delay)) / 2)
 	}
+	clear(h.keys)
+	h.keys, h.delay = h.keys[:0], 0
+	l.spare.Put(h)
+}
+
+// took is how long the upstream took or, when it was not asked, the request apart from its delay, in nanoseconds.
+func took(ex *plugin.Exchange, delay time.Duration) (ns int64) {
+	if len(ex.Upstream.Attempts) == 0 {
+		return max(ex.Now-ex.Start-int64(delay), 0)
+	}
+	for i := range ex.Upstream.Attempts {
+		if a := &ex.Upstream.Attempts[i]; a.Ended > 0 {
+			ns += max(a.Ended-a.Started, 0)
+		}
+	}
+	return ns
 }

@@ -65,9 +65,49 @@ func TestRules(t *testing.T) {
 			t.Errorf("request %d of a: %d, want %d", i, status, want)
 		}
 	}
-	for range 3 {
-		if _, status := enter(t, inst); status != 200 {
-			t.Errorf("a request without the variable: %d", status)
+	// t/plugin/limit-conn-variable.t TEST 10: request not matching any rule.
+	if _, status := enter(t, inst); status != 500 {
+		t.Errorf("a request without the variable: %d, want 500", status)
+	}
+	lax := plugintest.New(t, name, `{"default_conn_delay":0.1,"allow_degradation":true,"rules":[{"conn":1,"burst":0,"key":"$http_x_user"}]}`)
+	if _, status := enter(t, lax); status != 200 {
+		t.Errorf("a request without the variable with allow_degradation: %d, want 200", status)
+	}
+}
+
+func TestLogGivesBackOnce(t *testing.T) {
+	inst := plugintest.New(t, name, `{"conn":2,"burst":0,"default_conn_delay":0.1,"key":"remote_addr"}`)
+	a, _ := enter(t, inst)
+	enter(t, inst)
+	inst.(plugin.Logger).Log(a)
+	inst.(plugin.Logger).Log(a)
+	for i, want := range []int{200, 503} {
+		if _, status := enter(t, inst); status != want {
+			t.Errorf("request %d: %d, want %d", i, status, want)
 		}
+	}
+}
+
+func TestNumbersOfTheRequest(t *testing.T) {
+	inst := plugintest.New(t, name, `{"conn":"${http_conn ?? 1}","burst":"${http_burst ?? 0}","default_conn_delay":0.1,"key":"remote_addr"}`)
+	for _, c := range []struct {
+		name, field string
+		want        int
+	}{
+		{"zero conn (t/plugin/limit-conn-variable.t TEST 12)", "Conn: 0", 500},
+		{"negative conn (TEST 13)", "Conn: -1", 500},
+		{"fractional conn (TEST 14)", "Conn: 1.5", 500},
+		{"fractional burst (TEST 15)", "Burst: 0.5", 500},
+		{"conn above 2^53-1 (TEST 16)", "Conn: 9007199254740993", 500},
+		{"burst 0 (TEST 17)", "Burst: 0", 200},
+		{"negative burst (TEST 18)", "Burst: -1", 500},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ex, status := enter(t, inst, c.field)
+			if status != c.want {
+				t.Errorf("got %d, want %d", status, c.want)
+			}
+			inst.(plugin.Logger).Log(ex)
+		})
 	}
 }

@@ -44,7 +44,7 @@ func newLimiter(raw []byte, env *plugin.Env) (plugin.Instance, error) {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
 	if p := l.conf.Policy; p != "" && p != "local" {
-		return nil, fmt.Errorf("policy: %s is not available in this build: use local", p)
+		return nil, fmt.Errorf("policy: %s is not available in this build, use local", p)
 	}
 	var err error
 	if l.key, err = limit.NewKey(l.conf.KeyType, l.conf.Key, "", env.Resource, raw); err != nil {
