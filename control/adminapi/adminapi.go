@@ -53,7 +53,10 @@ type Options struct {
 	Keyring *crypt.Keyring
 	// StreamEnabled allows stream_routes.
 	StreamEnabled bool
-	// NextID makes ids for POST.
+	// Version is the form of the answers: "v3", which is also meant by "", or "v2", the form that APISIX calls
+	// "default" (deployment.admin.admin_api_version).
+	Version string
+	// NextID makes ids for POST and is required; see store.Store.
 	NextID func(context.Context) (string, error)
 	Logger *slog.Logger
 	// Now is the clock of create_time and update_time; nil is time.Now.
@@ -167,6 +170,9 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.Set("X-API-VERSION", "v3")
+	if a.o.Version == v2 {
+		h.Set("X-API-VERSION", v2)
+	}
 	segs := strings.Split(path[len(prefix)+1:], "/")
 	for i, s := range segs {
 		// Only now: an encoded slash is part of an id, where it is refused, and no separator.
@@ -209,16 +215,8 @@ func (a *api) authorize(r *http.Request) *reply {
 	refuse := func(why string) *reply {
 		return &reply{http.StatusUnauthorized, map[string]any{"error_msg": "failed to check token", "description": why}}
 	}
-	token := r.URL.Query().Get("api_key")
-	if token == "" {
-		token = r.Header.Get("X-API-KEY")
-	}
-	if token == "" {
-		if c, err := r.Cookie("x_api_key"); err == nil {
-			token = c.Value
-		}
-	}
-	if token == "" {
+	token, given := tokenOf(r)
+	if !given {
 		return refuse("missing apikey")
 	}
 	role := ""
@@ -237,6 +235,20 @@ func (a *api) authorize(r *http.Request) *reply {
 	return nil
 }
 
+// tokenOf is the key that a request brings, in the order in which APISIX looks for it; an empty one counts as given.
+func tokenOf(r *http.Request) (string, bool) {
+	if q := r.URL.Query(); q.Has("api_key") {
+		return q.Get("api_key"), true
+	}
+	if v := r.Header.Values("X-API-KEY"); len(v) > 0 {
+		return v[0], true
+	}
+	if c, err := r.Cookie("x_api_key"); err == nil {
+		return c.Value, true
+	}
+	return "", false
+}
+
 // dispatch answers an authorised request; segs is the path below /apisix/admin.
 func (a *api) dispatch(r *http.Request, segs []string) *reply {
 	kind := segs[0]
@@ -249,48 +261,34 @@ func (a *api) dispatch(r *http.Request, segs []string) *reply {
 	case kind == "configs" && len(rest) == 1 && rest[0] == "validate" && r.Method == http.MethodPost:
 		return a.validateConfigs(r)
 	}
-	t := target{sub: ""}
-	if kind == "consumers" && len(rest) >= 2 && rest[1] == "credentials" || kind == "services" && len(rest) >= 2 && rest[1] == "graphql_cost_decorations" {
-		t.parent = rest[0]
-		kind, rest = rest[1], rest[2:]
-	}
-	info, ok := model.Lookup(model.Kind(kind))
-	if !ok || (info.Parent != "") != (t.parent != "") {
-		return fail(http.StatusNotFound, "Unsupported resource type: %s", kind)
-	}
-	t.info = info
-	if info.Stream && !a.o.StreamEnabled {
+	if kind == string(model.StreamRoutes) && !a.o.StreamEnabled {
 		return fail(http.StatusBadRequest, "stream mode is disabled, can not add stream routes")
 	}
-	if info.Kind == model.Secrets && len(rest) > 0 {
-		t.manager = rest[0]
-		rest = rest[1:]
-	}
-	if len(rest) > 0 {
-		t.id = rest[0]
-		t.sub = strings.Join(rest[1:], "/")
+	t, bad := locate(kind, rest)
+	if bad != nil {
+		return bad
 	}
 	switch r.Method {
 	case http.MethodGet, http.MethodPut, http.MethodPost, http.MethodPatch, http.MethodDelete:
 	default:
 		return fail(http.StatusNotFound, "not found")
 	}
-	if !info.Allows(r.Method) {
-		return fail(http.StatusMethodNotAllowed, "%s", info.MethodRefused(r.Method))
+	body, present, bad := a.body(r)
+	if bad != nil {
+		return bad
+	}
+	ttl, bad := ttlOf(r)
+	if bad != nil {
+		return bad
+	}
+	if !t.info.Allows(r.Method) {
+		return fail(http.StatusMethodNotAllowed, "%s", t.info.MethodRefused(r.Method))
 	}
 	if r.Method == http.MethodGet {
 		if t.id != "" {
 			return a.get(t)
 		}
 		return a.list(r, t)
-	}
-	ttl, bad := ttlOf(r)
-	if bad != nil {
-		return bad
-	}
-	body, present, bad := a.body(r)
-	if bad != nil {
-		return bad
 	}
 	c := change{target: t, body: body, present: present, ttl: ttl, match: r.Header.Get("If-Match")}
 	var answer *reply
@@ -308,6 +306,29 @@ func (a *api) dispatch(r *http.Request, segs []string) *reply {
 		a.o.Logger.Info("resource changed", "method", r.Method, "path", r.URL.Path, "client", r.RemoteAddr)
 	}
 	return answer
+}
+
+// locate tells what a path below /apisix/admin means.
+func locate(kind string, rest []string) (target, *reply) {
+	t := target{}
+	for _, info := range model.Kinds() {
+		if info.Parent == model.Kind(kind) && len(rest) >= 2 && rest[1] == string(info.Kind) {
+			t.parent, kind, rest = rest[0], rest[1], rest[2:]
+			break
+		}
+	}
+	info, ok := model.Lookup(model.Kind(kind))
+	if !ok || (info.Parent != "") != (t.parent != "") {
+		return t, fail(http.StatusNotFound, "Unsupported resource type: %s", kind)
+	}
+	t.info = info
+	if info.Kind == model.Secrets && len(rest) > 0 {
+		t.manager, rest = rest[0], rest[1:]
+	}
+	if len(rest) > 0 {
+		t.id, t.sub = rest[0], strings.Join(rest[1:], "/")
+	}
+	return t, nil
 }
 
 func ttlOf(r *http.Request) (time.Duration, *reply) {
@@ -360,6 +381,23 @@ func clip(s string) string {
 	return s
 }
 
+// attempts is how often an update is tried when somebody else writes to the store at the same time.
+const attempts = 3
+
+// update changes the store. What changed in between is seen by the next attempt, so nothing of it is lost.
+func (a *api) update(ctx context.Context, fn func(compile.View) ([]store.Op, error)) *reply {
+	var err error
+	for range attempts {
+		if _, _, err = a.ctl.Update(ctx, fn); !errors.Is(err, store.ErrConflict) {
+			break
+		}
+	}
+	if err != nil {
+		return a.failure(err)
+	}
+	return nil
+}
+
 // failure is the answer to an update that did not happen.
 func (a *api) failure(err error) *reply {
 	var r *reply
@@ -377,6 +415,9 @@ func (a *api) failure(err error) *reply {
 		return fail(http.StatusConflict, "somebody else changed the resource at the same time: read it again and retry")
 	case errors.Is(err, store.ErrInvalid):
 		return fail(http.StatusBadRequest, "%v", err)
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		// The client left before its turn came; nothing was written and nobody reads this.
+		return fail(http.StatusServiceUnavailable, "the request was given up before it was carried out")
 	}
 	a.o.Logger.Error("admin write failed", "err", err)
 	return fail(http.StatusServiceUnavailable, "%v", err)

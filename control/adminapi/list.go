@@ -5,19 +5,10 @@ import (
 	"net/url"
 	"regexp"
 	"strconv"
-	"strings"
 
 	"github.com/sluice-gateway/sluice/control/model"
 	"github.com/sluice-gateway/sluice/control/store"
 )
-
-// item is an object in a read answer.
-type item struct {
-	Key           string    `json:"key"`
-	Value         any       `json:"value"`
-	CreatedIndex  store.Rev `json:"createdIndex"`
-	ModifiedIndex store.Rev `json:"modifiedIndex"`
-}
 
 // read is an object as GET shows it: decrypted, without the keys of certificates. What needs neither is sent as it is stored.
 func (a *api) read(o *store.Object) item {
@@ -41,30 +32,39 @@ func (a *api) get(t target) *reply {
 	if o == nil {
 		return keyNotFound
 	}
-	return &reply{http.StatusOK, a.read(o)}
+	return a.one(a.read(o))
 }
 
 // list answers all objects of a kind, filtered and paged (apisix/admin/v3_adapter.lua).
 func (a *api) list(r *http.Request, t target) *reply {
 	q := r.URL.Query()
-	keep, bad := filters(q, t.info)
-	if bad != nil {
-		return bad
+	var keep func(map[string]any) bool
+	if a.o.Version != v2 {
+		var bad *reply
+		if keep, bad = filters(q, t.info); bad != nil {
+			return bad
+		}
 	}
+	found := false
 	var objects []*store.Object
 	for _, o := range a.ctl.View().List(t.info.Kind) {
-		if t.parent != "" && !strings.HasPrefix(o.Key.ID, t.parent+"/") {
+		if !t.owns(o.Key) {
 			continue
 		}
+		found = true
 		if keep != nil && !keep(decodeObject(o.Value)) {
 			continue
 		}
 		objects = append(objects, o)
 	}
+	if t.parent != "" && !found {
+		// These have no directory of their own in APISIX's store, and none is there without objects (apisix/core/etcd.lua).
+		return keyNotFound
+	}
 	total := len(objects)
 	page, pageErr := strconv.Atoi(q.Get("page"))
 	size, sizeErr := strconv.Atoi(q.Get("page_size"))
-	if pageErr == nil && sizeErr == nil {
+	if pageErr == nil && sizeErr == nil && a.o.Version != v2 {
 		if size < 10 || size > 500 {
 			return &reply{http.StatusBadRequest, "page_size must be between 10 and 500"}
 		}
@@ -79,7 +79,7 @@ func (a *api) list(r *http.Request, t target) *reply {
 	for _, o := range objects {
 		list = append(list, a.read(o))
 	}
-	return &reply{http.StatusOK, map[string]any{"total": total, "list": list}}
+	return a.many(t, list, total)
 }
 
 // maxPattern bounds the patterns of ?name= and ?uri=.

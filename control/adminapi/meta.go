@@ -165,7 +165,10 @@ func (a *api) validateConfigs(r *http.Request) *reply {
 		if err := yaml.Unmarshal(raw, &v); err != nil || v == nil {
 			return fail(http.StatusBadRequest, "invalid request body: invalid yaml request body")
 		}
-		raw = encode(v)
+		var encodable bool
+		if raw, encodable = tryEncode(v); !encodable {
+			return fail(http.StatusBadRequest, "invalid request body: invalid yaml request body")
+		}
 	}
 	doc, err := schema.Decode(raw)
 	if err != nil {
@@ -222,6 +225,10 @@ func (a *api) validateKind(object map[string]any, info model.KindInfo) (found []
 				id = user
 				key.ID = user
 			}
+		}
+		if info.Kind == model.Secrets && !strings.Contains(id, "/") {
+			add(id, "invalid secret id: "+id)
+			continue
 		}
 		if err := a.checker.CheckObject(key, credentialItem(key, it), nil, compile.CheckOptions{SkipReferences: true}); err != nil {
 			add(id, err.Error())

@@ -35,12 +35,9 @@ func (t target) key(id string) model.Key {
 	return model.Key{Kind: t.info.Kind, ID: id}
 }
 
-// shown is a key as the API shows it.
-func shown(key model.Key) string {
-	if info, ok := model.Lookup(key.Kind); ok && info.Parent != "" {
-		return "/apisix/" + string(info.Parent) + "/" + key.ID
-	}
-	return "/apisix" + key.String()
+// owns tells whether a key lies below the parent that the path names, or there is none.
+func (t target) owns(key model.Key) bool {
+	return t.parent == "" || strings.HasPrefix(key.ID, t.parent+"/")
 }
 
 // change is a write request.
@@ -54,13 +51,22 @@ type change struct {
 
 // encode writes v as JSON without escaping HTML, so that values read back as they were sent.
 func encode(v any) []byte {
+	b, ok := tryEncode(v)
+	if !ok {
+		return []byte(`{"error_msg":"the answer cannot be encoded"}`)
+	}
+	return b
+}
+
+// tryEncode is encode for values that do not come from JSON and may have no form in it.
+func tryEncode(v any) ([]byte, bool) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
-		return []byte(`{"error_msg":"the answer cannot be encoded"}`)
+		return nil, false
 	}
-	return bytes.TrimRight(b.Bytes(), "\n")
+	return bytes.TrimRight(b.Bytes(), "\n"), true
 }
 
 // decodeObject reads a stored value.
@@ -78,11 +84,11 @@ func decodeObject(value json.RawMessage) map[string]any {
 
 // textOf is an id as a string, whether it was written as a string or a number.
 func textOf(v any) (string, bool) {
-	switch id := v.(type) {
-	case string:
+	if id, ok := v.(string); ok {
 		return id, true
-	case json.Number:
-		return id.String(), true
+	}
+	if ids := model.IDs(v, nil); len(ids) == 1 {
+		return ids[0], true
 	}
 	return "", false
 }
@@ -138,7 +144,7 @@ func forbidden(object map[string]any) *reply {
 			continue
 		}
 		for _, f := range []string{"create_time", "update_time"} {
-			if v, has := m[f]; has && v != nil {
+			if v, has := m[f]; has && v != false {
 				return fail(http.StatusBadRequest, "the property is forbidden:  %s%s", place.name, f)
 			}
 		}
@@ -211,19 +217,20 @@ func (a *api) put(ctx context.Context, c change) *reply {
 		return fail(http.StatusBadRequest, "missing secret id")
 	}
 	var out outcome
-	_, _, err := a.ctl.Update(ctx, func(view compile.View) ([]store.Op, error) {
+	bad := a.update(ctx, func(view compile.View) ([]store.Op, error) {
 		object, bad := c.object()
 		if bad != nil {
+			return nil, bad
+		}
+		if bad := c.bind(view, object); bad != nil {
 			return nil, bad
 		}
 		id, bad := c.identify(object, true)
 		if bad != nil {
 			return nil, bad
 		}
-		if c.info.Timestamps {
-			if bad := forbidden(object); bad != nil {
-				return nil, bad
-			}
+		if bad := forbidden(object); bad != nil {
+			return nil, bad
 		}
 		key := c.key(id)
 		if c.info.Kind == model.Secrets {
@@ -238,6 +245,9 @@ func (a *api) put(ctx context.Context, c change) *reply {
 		if bad := c.parentThere(view); bad != nil {
 			return nil, bad
 		}
+		if bad := c.undecorated(view, key, object); bad != nil {
+			return nil, bad
+		}
 		prev := view.Get(key)
 		if bad := c.matches(prev); bad != nil {
 			return nil, bad
@@ -250,14 +260,14 @@ func (a *api) put(ctx context.Context, c change) *reply {
 		out = outcome{key: key, value: a.seal.sealed(key.Kind, object), created: prev == nil}
 		return []store.Op{{Key: key, Value: out.value, TTL: c.ttl}}, nil
 	})
-	if err != nil {
-		return a.failure(err)
+	if bad != nil {
+		return bad
 	}
 	status := http.StatusOK
 	if out.created {
 		status = http.StatusCreated
 	}
-	return &reply{status, map[string]any{"key": shown(out.key), "value": out.value}}
+	return a.written(status, actionSet, out.key, out.value)
 }
 
 // check judges an object as the store will have it.
@@ -287,22 +297,34 @@ func (a *api) stamp(object map[string]any, prev *store.Object) {
 	}
 }
 
+// restamp sets the timestamps of a patched object: a PATCH may give both, and update_time is now when it does not
+// (utils.inject_timestamp).
+func (a *api) restamp(object map[string]any, given bool) {
+	now := json.Number(strconv.FormatInt(a.o.Now().Unix(), 10))
+	if object["create_time"] == nil {
+		object["create_time"] = now
+	}
+	if !given || object["update_time"] == nil {
+		object["update_time"] = now
+	}
+}
+
 // post writes an object under an id that the store makes.
 func (a *api) post(ctx context.Context, c change) *reply {
 	made := ""
 	var out outcome
-	_, _, err := a.ctl.Update(ctx, func(view compile.View) ([]store.Op, error) {
+	bad := a.update(ctx, func(view compile.View) ([]store.Op, error) {
 		object, bad := c.object()
 		if bad != nil {
+			return nil, bad
+		}
+		if bad := c.bind(view, object); bad != nil {
 			return nil, bad
 		}
 		if _, bad := c.identify(object, false); bad != nil {
 			return nil, bad
 		}
 		if bad := forbidden(object); bad != nil {
-			return nil, bad
-		}
-		if bad := c.parentThere(view); bad != nil {
 			return nil, bad
 		}
 		if made == "" {
@@ -317,14 +339,17 @@ func (a *api) post(ctx context.Context, c change) *reply {
 		if err := a.check(key, object, view); err != nil {
 			return nil, err
 		}
+		if bad := c.undecorated(view, key, object); bad != nil {
+			return nil, bad
+		}
 		a.stamp(object, nil)
 		out = outcome{key: key, value: a.seal.sealed(key.Kind, object)}
-		return []store.Op{{Key: key, Value: out.value, TTL: c.ttl, IfAbsent: c.ttl == 0}}, nil
+		return []store.Op{{Key: key, Value: out.value, TTL: c.ttl, IfAbsent: true}}, nil
 	})
-	if err != nil {
-		return a.failure(err)
+	if bad != nil {
+		return bad
 	}
-	return &reply{http.StatusCreated, map[string]any{"key": shown(out.key), "value": out.value}}
+	return a.written(http.StatusCreated, actionCreate, out.key, out.value)
 }
 
 // patch merges the body into the object, or puts it at a place below it.
@@ -337,12 +362,20 @@ func (a *api) patch(ctx context.Context, c change) *reply {
 	case !c.present:
 		return fail(http.StatusBadRequest, "missing new configuration")
 	}
+	sub := strings.Trim(c.sub, "/")
+	if c.parent != "" {
+		// A decoration has no places below it.
+		sub = ""
+	}
 	part, isObject := c.body.(map[string]any)
-	if c.sub == "" && !isObject {
+	if sub == "" && !isObject {
 		return fail(http.StatusBadRequest, "invalid configuration")
 	}
+	if _, has := part["service_id"]; has && c.info.Kind == model.GraphQLCostDecorations {
+		return fail(http.StatusBadRequest, "service_id can not be patched")
+	}
 	var out outcome
-	_, _, err := a.ctl.Update(ctx, func(view compile.View) ([]store.Op, error) {
+	bad := a.update(ctx, func(view compile.View) ([]store.Op, error) {
 		key := c.key(c.id)
 		prev := view.Get(key)
 		if prev == nil {
@@ -353,14 +386,16 @@ func (a *api) patch(ctx context.Context, c change) *reply {
 		}
 		object := decodeObject(prev.Value)
 		a.seal.open(key.Kind, object)
-		now := json.Number(strconv.FormatInt(a.o.Now().Unix(), 10))
-		object["update_time"] = now
-		if c.sub == "" {
+		if sub == "" {
 			merge(object, part)
-		} else if bad := patchAt(object, c.sub, c.body); bad != nil {
+		} else if bad := patchAt(object, sub, c.body); bad != nil {
 			return nil, bad
 		}
+		a.restamp(object, sub == "" && part["update_time"] != nil)
 		if _, bad := c.identify(object, true); bad != nil {
+			return nil, bad
+		}
+		if bad := c.undecorated(view, key, object); bad != nil {
 			return nil, bad
 		}
 		if err := a.check(key, object, view); err != nil {
@@ -369,10 +404,10 @@ func (a *api) patch(ctx context.Context, c change) *reply {
 		out = outcome{key: key, value: a.seal.sealed(key.Kind, object)}
 		return []store.Op{{Key: key, Value: out.value, TTL: c.ttl}}, nil
 	})
-	if err != nil {
-		return a.failure(err)
+	if bad != nil {
+		return bad
 	}
-	return &reply{http.StatusOK, map[string]any{"key": shown(out.key), "value": out.value}}
+	return a.written(http.StatusOK, actionSwap, out.key, out.value)
 }
 
 // merge changes object as apisix/core/table.lua merge does: objects are merged, null removes, everything else replaces.
@@ -426,7 +461,7 @@ func (a *api) delete(ctx context.Context, c change, force bool) *reply {
 		return fail(http.StatusBadRequest, "missing %s id", c.info.Singular)
 	}
 	key := c.key(c.id)
-	_, _, err := a.ctl.Update(ctx, func(view compile.View) ([]store.Op, error) {
+	bad := a.update(ctx, func(view compile.View) ([]store.Op, error) {
 		if !force {
 			if bad := inUse(view, c.info, c.id); bad != nil {
 				return nil, bad
@@ -452,10 +487,10 @@ func (a *api) delete(ctx context.Context, c change, force bool) *reply {
 		}
 		return ops, nil
 	})
-	if err != nil {
-		return a.failure(err)
+	if bad != nil {
+		return bad
 	}
-	return &reply{http.StatusOK, map[string]any{"key": shown(key), "deleted": "1"}}
+	return a.deleted(key)
 }
 
 // inUse refuses to delete what other objects refer to.
