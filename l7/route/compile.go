@@ -169,7 +169,7 @@ func compileHost(h string) (hostCondition, error) {
 	if h == "" || len(h) > MaxHost {
 		return hostCondition{}, fmt.Errorf("host %q is %d bytes long, want 1 to %d", h, len(h), MaxHost)
 	}
-	c := hostCondition{pattern: strings.ToLower(h)}
+	c := hostCondition{pattern: lower(h)}
 	c.suffix, c.wildcard = strings.CutPrefix(c.pattern, "*")
 	if strings.Contains(c.suffix, "*") {
 		return c, fmt.Errorf("host %q: a \"*\" is allowed in the first place only", h)
@@ -177,6 +177,17 @@ func compileHost(h string) (hostCondition, error) {
 	// An IPv6 address in brackets has colons of its own.
 	c.port = strings.LastIndexByte(c.suffix, ':') > strings.LastIndexByte(c.suffix, ']')
 	return c, nil
+}
+
+// lower maps ASCII letters only, as requests are read. Other bytes stay, so that the length does.
+func lower(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
 }
 
 func reverse(s string) string {

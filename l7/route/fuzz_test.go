@@ -29,7 +29,7 @@ func FuzzMatch(f *testing.F) {
 			ex.Request.Host, ex.Request.HostPort = []byte("x.a.com"), []byte("x.a.com:80")
 			check(t, table, &reference{mode, defs}, ex, path)
 			empty, err := table.With(nil, defs)
-			if err != nil || empty.names != nil || empty.suffixes != nil || empty.paths != nil {
+			if err != nil || !empty.empty() {
 				t.Fatalf("removing what was added: %v, %+v", err, empty)
 			}
 		}

@@ -2,84 +2,79 @@ package route
 
 import (
 	"bytes"
+	"hash/maphash"
 	"strings"
 )
 
 // maxDepth is the number of separators up to which prefixes are found by hashing.
 const maxDepth = 32
 
-// index finds what is kept under a key and under its prefixes. It is persistent: add returns another index and leaves this one as it is.
+// keys says where the keys of one kind are kept: those of the paths of one host, or those of all hosts.
 //
 // Whole keys, and prefixes that end with the separator ("/api/", reversed "com.example."), are found by hashing: a prefix can
 // only be as long as one of the places where the key has a separator, and only the depths that some prefix has are looked at. That is a handful of cache
 // lines however many keys there are, where a tree takes several per level. Prefixes that end elsewhere ("/img*") are in a radix tree.
-type index[V any] struct {
-	keys table[V]
-	tree *node[V]
-	// depths has bit d set when a prefix with d separators is in keys.
+type keys[V any] struct {
+	// depths has bit d set when a prefix with d separators is found by hashing, and bit 0 when a whole key is.
 	depths uint64
-	// counts is the number of prefixes by depth.
-	counts *[maxDepth]int32
-	sep    byte
-	edit   *edit
+	tree   *node[V]
+	counts *counts
 }
 
-// own returns x itself when this edit made it, and a copy otherwise. x may be nil.
-func (x *index[V]) own(ed *edit, sep byte) *index[V] {
+// counts is the number of keys found by hashing, by depth.
+type counts struct {
+	n    [maxDepth]int32
+	edit *edit
+}
+
+func (k *keys[V]) empty() bool { return k.depths == 0 && k.tree == nil }
+
+// count adds by to the number of keys with that depth.
+func (k *keys[V]) count(ed *edit, depth int, by int32) {
 	switch {
-	case x == nil:
-		return &index[V]{sep: sep, counts: &[maxDepth]int32{}, edit: ed}
-	case x.edit == ed:
-		return x
+	case k.counts == nil:
+		k.counts = &counts{edit: ed}
+	case k.counts.edit != ed:
+		c := *k.counts
+		c.edit = ed
+		k.counts = &c
 	}
-	c, counts := *x, *x.counts
-	c.edit, c.counts = ed, &counts
-	return &c
+	k.counts.n[depth] += by
+	k.depths &^= 1 << depth
+	if k.counts.n[depth] > 0 {
+		k.depths |= 1 << depth
+	}
+	if k.depths == 0 {
+		k.counts = nil
+	}
 }
 
-// hashed tells where a key is kept and how deep it is.
-func (x *index[V]) hashed(key string, prefix bool) (depth int, ok bool) {
+// depth is the bit in keys.depths for a key that is found by hashing; ok tells whether it is.
+func depth(key string, prefix bool, sep byte) (depth int, ok bool) {
 	if !prefix {
 		return 0, true
 	}
-	if key == "" || key[len(key)-1] != x.sep {
+	if key == "" || key[len(key)-1] != sep {
 		return 0, false
 	}
-	depth = strings.Count(key, string(rune(x.sep)))
+	depth = strings.Count(key, string(rune(sep)))
 	return depth, depth < maxDepth
 }
 
-// update replaces what is kept under key by f of it; nil stands for nothing on both sides, and so does a nil index. prefix tells that the change is to
-// what is found for keys that go on after key; by is 1, 0 or -1 when that begins, goes on or ends with this change.
-func (x *index[V]) update(ed *edit, sep byte, key string, prefix bool, f func(old *V) (v *V, by int32)) *index[V] {
-	c := x.own(ed, sep)
-	depth, ok := c.hashed(key, prefix)
-	var by int32
-	change := func(old *V) *V {
-		v, n := f(old)
-		by = n
-		return v
+// hashOf is the hash under which a key is kept; salt is that of the host, for paths.
+func hashOf(key string, prefix bool, salt uint64) uint64 {
+	h := maphash.String(hashSeed, key) ^ salt
+	if prefix {
+		return ^h
 	}
-	if !ok {
-		c.tree = c.tree.update(ed, key, change)
-	} else if c.keys.update(ed, key, change); prefix {
-		c.counts[depth] += by
-		c.depths &^= 1 << depth
-		if c.counts[depth] > 0 {
-			c.depths |= 1 << depth
-		}
-	}
-	if c.keys.n == 0 && c.tree == nil {
-		return nil
-	}
-	return c
+	return h
 }
 
-// lookup yields what is kept under the prefixes of a key from the longest to the shortest, the key itself among them.
-type lookup[V any] struct {
-	x   *index[V]
-	key []byte
-	// ends are the lengths of the prefixes to look for, n how many are left.
+// prefixes yields the prefixes of a key at which something may be kept, from the longest to the shortest, the key itself among them.
+type prefixes[V any] struct {
+	key  []byte
+	tree *node[V]
+	// ends are the lengths of the prefixes to look for by hashing, n how many are left.
 	ends [maxDepth]uint16
 	n    int
 	// branch is the longest prefix in the tree that was not yielded, of length branchLen.
@@ -87,48 +82,36 @@ type lookup[V any] struct {
 	branchLen int
 }
 
-// start prepares the lookup of the prefixes of key. x and key are set by the caller, so that key may be on its stack.
-func (l *lookup[V]) start() {
-	x, key := l.x, l.key
-	if x.depths != 0 {
-		depths := x.depths >> 1
-		for at := 0; depths != 0; depths >>= 1 {
-			i := bytes.IndexByte(key[at:], x.sep)
-			if i < 0 || at+i >= 1<<16-1 {
-				break
-			}
-			at += i + 1
-			if depths&1 != 0 {
-				l.ends[l.n] = uint16(at)
-				l.n++
-			}
+// start prepares the lookup. key and tree are set by the caller, so that key may be on its stack.
+func (p *prefixes[V]) start(depths uint64, sep byte) {
+	at := 0
+	for depths >>= 1; depths != 0; depths >>= 1 {
+		i := bytes.IndexByte(p.key[at:], sep)
+		if i < 0 || at+i >= 1<<16-1 {
+			break
+		}
+		at += i + 1
+		if depths&1 != 0 {
+			p.ends[p.n] = uint16(at)
+			p.n++
 		}
 	}
-	if x.tree != nil {
-		l.branch, l.branchLen = x.tree.longest(key, len(key)+1)
+	if p.tree != nil {
+		p.branch, p.branchLen = p.tree.longest(p.key, len(p.key)+1)
 	}
 }
 
-// next returns what is kept under the next shorter prefix, or nil when there is none left.
-func (l *lookup[V]) next() *V {
-	for l.n > 0 {
-		end := int(l.ends[l.n-1])
-		if l.branch != nil && l.branchLen > end {
-			return l.nextBranch()
-		}
-		l.n--
-		if v := l.x.keys.find(l.key[:end]); v != nil {
-			return v
+// next returns the next shorter prefix: what the tree holds, or nil and the length of the prefix to look for by hashing. After the last one end is negative.
+func (p *prefixes[V]) next() (v *V, end int) {
+	if p.n > 0 {
+		if end = int(p.ends[p.n-1]); p.branch == nil || p.branchLen <= end {
+			p.n--
+			return nil, end
 		}
 	}
-	if l.branch != nil {
-		return l.nextBranch()
+	if v = p.branch; v == nil {
+		return nil, -1
 	}
-	return nil
-}
-
-func (l *lookup[V]) nextBranch() *V {
-	v := l.branch
-	l.branch, l.branchLen = l.x.tree.longest(l.key, l.branchLen)
-	return v
+	p.branch, p.branchLen = p.tree.longest(p.key, p.branchLen)
+	return v, 0
 }

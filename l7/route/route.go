@@ -77,11 +77,15 @@ type Def struct {
 
 // Table is an immutable set of routes. It is safe for concurrent use.
 type Table struct {
-	mode  Mode
-	byID  *node[compiled]
-	paths *index[bucket]
-	// names are the hosts, suffixes the reversed wildcard hosts without "*".
-	names, suffixes *index[hostPaths]
+	mode Mode
+	byID *node[compiled]
+	// any holds the paths of the routes without host; leaves and scopes hold what is found by hashing, for all hosts.
+	any    scope
+	leaves table[leaf]
+	scopes table[scope]
+	hosts  keys[scope]
+	// places is the place that the last new scope got.
+	places uint64
 
 	n int
 	// bodies counts the routes whose conditions read the request body.
@@ -144,29 +148,14 @@ func (t *Table) count(c *compiled, by int) {
 	}
 }
 
-// place adds the entries of a route to the trees or takes them out.
+// place adds the entries of a route or takes them out.
 func (t *Table) place(ed *edit, c *compiled, add bool) {
 	if len(c.hosts) == 0 {
-		t.paths = placePaths(ed, t.paths, c.entries, add)
-		return
+		t.placePaths(ed, &t.any, c.entries, add)
 	}
 	for i := range c.hosts {
-		h := &c.hosts[i]
-		hosts := &t.names
-		if h.wildcard {
-			hosts = &t.suffixes
-		}
-		*hosts = (*hosts).update(ed, '.', h.key, h.wildcard, func(old *hostPaths) (*hostPaths, int32) {
-			return old.with(ed, h.pattern, h.entries, add)
-		})
+		t.placeHost(ed, &c.hosts[i], add)
 	}
-}
-
-func placePaths(ed *edit, x *index[bucket], entries []*entry, add bool) *index[bucket] {
-	for _, e := range entries {
-		x = x.update(ed, '/', e.uri.key, !e.uri.exact, func(old *bucket) (*bucket, int32) { return old.with(ed, e, add) })
-	}
-	return x
 }
 
 // Match finds the route for the method, path, host and client address of ex. It sets Route.MatchedURI and Route.MatchedHost and the path
@@ -175,14 +164,12 @@ func (t *Table) Match(ex *plugin.Exchange) (*Def, bool) { return t.MatchPath(ex,
 
 // MatchPath is Match with another path than the request's; the parameters are parts of path.
 func (t *Table) MatchPath(ex *plugin.Exchange, path []byte) (*Def, bool) {
-	q := query{ex: ex, path: path, method: methodBit(plugin.String(ex.Request.Method))}
-	if t.names != nil || t.suffixes != nil {
-		if e, host := q.byHost(t.names, t.suffixes); e != nil {
-			return q.found(e, host)
-		}
-	}
-	if e := q.byPath(t.paths); e != nil {
-		return q.found(e, q.host)
+	// Set one by one: a composite literal is built aside and copied in larger pieces, which waits for its stores.
+	var q query
+	q.t, q.ex, q.path, q.method = t, ex, path, methodBit(plugin.String(ex.Request.Method))
+	if !t.hosts.empty() && q.byHost() || q.byPath(&t.any) {
+		ex.Route.MatchedURI, ex.Route.MatchedHost = q.uri, q.host
+		return q.def, true
 	}
 	return nil, false
 }

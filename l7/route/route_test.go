@@ -301,7 +301,7 @@ func TestMatchDoesNotAllocate(t *testing.T) {
 		t.Skip("the race detector allocates")
 	}
 	for _, n := range []int{10, 100000} {
-		defs, _ := manyRoutes(n, min(n, 1000))
+		defs := manyRoutes(n, min(n, 1000))
 		defs = append(defs,
 			&Def{ID: "param", URIs: []string{"/user/:id/*rest"}},
 			&Def{ID: "odd", URIs: []string{"/img*"}},
@@ -334,13 +334,13 @@ func TestMatchDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// TestLayout keeps what a lookup reads small: a bucket with its entry is two cache lines.
+// TestLayout keeps what a lookup reads small: a leaf and a scope are two cache lines each, a chunk is one.
 func TestLayout(t *testing.T) {
 	if unsafe.Sizeof(uintptr(0)) != 8 {
 		t.Skip("sizes are those of 64-bit machines")
 	}
-	if b, s := unsafe.Sizeof(bucket{}), unsafe.Sizeof(slot[bucket]{}); b != 128 || s != 32 {
-		t.Fatalf("a bucket is %d bytes, want 128; a slot %d, want 32", b, s)
+	if l, s, c := unsafe.Sizeof(leaf{}), unsafe.Sizeof(scope{}), unsafe.Sizeof(chunk[leaf]{}); l != 128 || s != 128 || c != 64 {
+		t.Fatalf("a leaf is %d bytes, a scope %d, want 128; a chunk is %d, want 64", l, s, c)
 	}
 }
 
@@ -349,7 +349,7 @@ func TestWithCopiesLittle(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}
-	defs, _ := manyRoutes(10000, 0)
+	defs := manyRoutes(10000, 0)
 	table := mustTable(t, RadixtreeHostURI, defs)
 	one := []*Def{defs[5000]}
 	if n := testing.AllocsPerRun(20, func() {

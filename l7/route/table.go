@@ -1,81 +1,76 @@
 package route
 
-import (
-	"hash/maphash"
-	"math/bits"
-)
+import "hash/maphash"
 
 var hashSeed = maphash.MakeSeed()
 
-// Chunks hold chunkLow to chunkHigh slots in use on average: an edit copies one chunk and the list of chunks.
+// Chunks hold chunkLow to chunkHigh items on average. An edit copies the chunks that it touches and the list of chunks; larger chunks make a shorter
+// list, which stays in the first-level cache.
 const (
-	chunkLow  = 8
-	chunkHigh = 64
-	minSlots  = 4
+	chunkLow  = 128
+	chunkHigh = 1024
+	minSlots  = 8
 )
 
-// table is a persistent hash table: a list of small tables with open addressing, chosen by the high bits of the hash. A lookup reads one or two
-// neighbouring slots.
+// table is a persistent hash table of items that hold their own keys. Half of a hash chooses one of a list of chunks, the other half a place in its
+// slots. A lookup reads a slot and the item that it names; one that finds nothing reads a slot alone. Equality is the caller's: items are compared
+// with what is looked for whenever 32 bits of the hashes agree.
 type table[V any] struct {
+	// chunks has a power of two of members, none when the table is empty.
 	chunks []chunk[V]
 	n      int
 	edit   *edit
-	shift  uint8
 }
 
+// chunk fills one cache line.
 type chunk[V any] struct {
-	// slots has a power of two of members, a quarter of them empty at least.
-	slots []slot[V]
-	n     int
-	edit  *edit
+	// slots is searched from the place that the hash names to the first empty one. It has a power of two of members, a quarter of them empty at least.
+	slots []slot
+	items []V
+	own   *chunkEdit
+	_     [8]byte
 }
 
-// slot is empty when leaf is nil.
-type slot[V any] struct {
-	hash uint64
-	key  string
-	leaf *V
+// chunkEdit is what only edits need to know about a chunk.
+type chunkEdit struct {
+	edit *edit
+	// hashes are those of the items.
+	hashes []uint64
 }
 
-func (t *table[V]) find(key []byte) *V {
-	if t.n == 0 {
-		return nil
-	}
-	h := maphash.Bytes(hashSeed, key)
-	slots := t.chunks[h>>t.shift].slots
-	if len(slots) == 0 {
-		return nil
-	}
-	mask := uint64(len(slots) - 1)
-	for i := h & mask; ; i = (i + 1) & mask {
-		s := &slots[i]
-		if s.leaf == nil {
-			return nil
-		}
-		if s.hash == h && s.key == string(key) {
-			return s.leaf
-		}
-	}
+// slot is the lower half of an item's hash followed by the item's index plus one; 0 is the empty slot.
+type slot uint64
+
+func newSlot(h uint64, item int) slot { return slot(h<<32 | uint64(item+1)) }
+
+func (s slot) holds(h uint64) bool { return uint32(s>>32) == uint32(h) }
+
+func (s slot) item() uint32 { return uint32(s) - 1 }
+
+// chunkOf returns the chunk of a hash. The table is not empty.
+func (t *table[V]) chunkOf(h uint64) *chunk[V] {
+	return &t.chunks[h>>32&uint64(len(t.chunks)-1)]
 }
 
-// update replaces what is under key by f of it, in place as far as this edit made the memory, and in copies elsewhere: t itself belongs to the edit.
-func (t *table[V]) update(ed *edit, key string, f func(old *V) *V) {
-	h := maphash.String(hashSeed, key)
+// update hands the item with that hash for which is holds to f, or a zero one, and keeps it when f says so. It changes in place what this
+// edit made, and copies of everything else: t itself belongs to the edit.
+func (t *table[V]) update(ed *edit, h uint64, is func(*V) bool, f func(v *V, present bool) (keep bool)) {
 	if t.n > 0 {
-		c := t.own(ed, h)
-		if i, ok := c.search(h, key); ok {
-			if c.slots[i].leaf = f(c.slots[i].leaf); c.slots[i].leaf == nil {
-				c.remove(i)
+		if at, ok := t.chunkOf(h).search(h, is); ok {
+			c := t.own(ed, h)
+			if !f(&c.items[c.slots[at].item()], true) {
+				c.remove(at)
 				t.n--
 				t.fit(ed)
 			}
 			return
 		}
 	}
-	if v := f(nil); v != nil {
+	var v V
+	if f(&v, false) {
 		t.n++
 		t.fit(ed)
-		t.own(ed, h).insert(slot[V]{h, key, v})
+		t.own(ed, h).insert(h, v)
 	}
 }
 
@@ -84,14 +79,17 @@ func (t *table[V]) own(ed *edit, h uint64) *chunk[V] {
 	if t.edit != ed {
 		t.chunks, t.edit = append([]chunk[V](nil), t.chunks...), ed
 	}
-	c := &t.chunks[h>>t.shift]
-	if c.edit != ed {
-		c.slots, c.edit = append([]slot[V](nil), c.slots...), ed
+	c := t.chunkOf(h)
+	if c.own.edit != ed {
+		n := len(c.items) + 1
+		c.own = &chunkEdit{edit: ed, hashes: append(make([]uint64, 0, n), c.own.hashes...)}
+		c.slots = append([]slot(nil), c.slots...)
+		c.items = append(make([]V, 0, n), c.items...)
 	}
 	return c
 }
 
-// fit changes the number of chunks when the number of slots in use asks for it.
+// fit changes the number of chunks when the number of items asks for it.
 func (t *table[V]) fit(ed *edit) {
 	switch n := len(t.chunks); {
 	case t.n == 0:
@@ -108,67 +106,82 @@ func (t *table[V]) fit(ed *edit) {
 func (t *table[V]) resize(ed *edit, n int) {
 	old := t.chunks
 	t.chunks, t.edit = make([]chunk[V], n), ed
-	t.shift = uint8(64 - bits.TrailingZeros(uint(n)))
 	for i := range t.chunks {
-		t.chunks[i].edit = ed
+		t.chunks[i] = chunk[V]{slots: make([]slot, minSlots), own: &chunkEdit{edit: ed}}
 	}
 	for i := range old {
-		for _, s := range old[i].slots {
-			if s.leaf != nil {
-				t.chunks[s.hash>>t.shift].insert(s)
-			}
+		for j, h := range old[i].own.hashes {
+			t.chunkOf(h).insert(h, old[i].items[j])
 		}
 	}
 }
 
-// search returns the slot of a key, or the empty slot where the search for it ends.
-func (c *chunk[V]) search(h uint64, key string) (at uint64, found bool) {
-	if len(c.slots) == 0 {
-		return 0, false
-	}
-	mask := uint64(len(c.slots) - 1)
-	for i := h & mask; ; i = (i + 1) & mask {
-		s := &c.slots[i]
-		if s.leaf == nil {
+// search returns the slot of an item, or the empty slot where the search for it ends.
+func (c *chunk[V]) search(h uint64, is func(*V) bool) (at int, found bool) {
+	mask := len(c.slots) - 1
+	for i := int(uint32(h)) & mask; ; i = (i + 1) & mask {
+		s := c.slots[i]
+		if s == 0 {
 			return i, false
 		}
-		if s.hash == h && s.key == key {
+		if s.holds(h) && is(&c.items[s.item()]) {
 			return i, true
 		}
 	}
 }
 
-func (c *chunk[V]) insert(s slot[V]) {
-	if c.n++; 4*c.n > 3*len(c.slots) {
-		c.rebuild(max(minSlots, 2*len(c.slots)))
+func (c *chunk[V]) insert(h uint64, v V) {
+	c.items, c.own.hashes = append(c.items, v), append(c.own.hashes, h)
+	if 4*len(c.items) > 3*len(c.slots) {
+		c.rebuild(2 * len(c.slots))
+		return
 	}
-	i, _ := c.search(s.hash, s.key)
-	c.slots[i] = s
+	c.link(len(c.items) - 1)
 }
 
-// remove closes the gap at i by moving later slots of the same run forward (Knuth, The Art of Computer Programming 6.4, algorithm R).
-func (c *chunk[V]) remove(i uint64) {
-	c.n--
-	mask := uint64(len(c.slots) - 1)
-	for j := (i + 1) & mask; c.slots[j].leaf != nil; j = (j + 1) & mask {
-		if (j-c.slots[j].hash)&mask >= (j-i)&mask {
+// link puts an item into the first empty slot of its run.
+func (c *chunk[V]) link(item int) {
+	h := c.own.hashes[item]
+	mask := len(c.slots) - 1
+	i := int(uint32(h)) & mask
+	for c.slots[i] != 0 {
+		i = (i + 1) & mask
+	}
+	c.slots[i] = newSlot(h, item)
+}
+
+func (c *chunk[V]) rebuild(size int) {
+	c.slots = make([]slot, size)
+	for i := range c.items {
+		c.link(i)
+	}
+}
+
+// remove takes out the item of the slot i. It closes the gap in the slots by moving later ones of the same run forward (Knuth, The Art of Computer
+// Programming 6.4, algorithm R), and the one among the items with the last.
+func (c *chunk[V]) remove(i int) {
+	item, last := int(c.slots[i].item()), len(c.items)-1
+	mask := len(c.slots) - 1
+	for j := (i + 1) & mask; c.slots[j] != 0; j = (j + 1) & mask {
+		if (j-int(c.slots[j]>>32))&mask >= (j-i)&mask {
 			c.slots[i] = c.slots[j]
 			i = j
 		}
 	}
-	c.slots[i] = slot[V]{}
-	if len(c.slots) > minSlots && 8*c.n < len(c.slots) {
-		c.rebuild(len(c.slots) / 2)
-	}
-}
-
-func (c *chunk[V]) rebuild(size int) {
-	old := c.slots
-	c.slots = make([]slot[V], size)
-	for _, s := range old {
-		if s.leaf != nil {
-			i, _ := c.search(s.hash, s.key)
-			c.slots[i] = s
+	c.slots[i] = 0
+	if item != last {
+		h := c.own.hashes[last]
+		i := int(uint32(h)) & mask
+		for c.slots[i] != newSlot(h, last) {
+			i = (i + 1) & mask
 		}
+		c.slots[i] = newSlot(h, item)
+		c.items[item], c.own.hashes[item] = c.items[last], h
+	}
+	var none V
+	c.items[last] = none
+	c.items, c.own.hashes = c.items[:last], c.own.hashes[:last]
+	if len(c.slots) > minSlots && 8*len(c.items) < len(c.slots) {
+		c.rebuild(len(c.slots) / 2)
 	}
 }
