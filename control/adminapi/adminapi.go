@@ -358,7 +358,7 @@ func (a *api) body(r *http.Request) (doc any, present bool, bad *reply) {
 
 func (a *api) rawBody(r *http.Request) ([]byte, *reply) {
 	tooLarge := func(size int64) *reply {
-		return fail(http.StatusRequestEntityTooLarge, "invalid request body: request size %d is greater than the maximum size %d allowed", size, a.o.BodyBytes)
+		return fail(http.StatusBadRequest, "invalid request body: request size %d is greater than the maximum size %d allowed", size, a.o.BodyBytes)
 	}
 	if r.ContentLength > a.o.BodyBytes {
 		return nil, tooLarge(r.ContentLength)
