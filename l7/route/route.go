@@ -113,7 +113,8 @@ func (t *Table) Get(id string) (*Def, bool) {
 }
 
 // With returns a table without the routes of remove, which are found by ID alone, and with those of add. t stays as it is. The cost grows with the
-// routes that are added and removed and the logarithm of the table. Errors name the route and the field; then there is no new table.
+// routes that are added and removed, each of which copies at most a few thousand entries of the table; when the number of routes doubles, all are
+// copied once. Errors name the route and the field; then there is no new table.
 func (t *Table) With(add []*Def, remove []*Def) (*Table, error) {
 	next := *t
 	ed := &edit{}

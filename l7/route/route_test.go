@@ -360,3 +360,84 @@ func TestWithCopiesLittle(t *testing.T) {
 		t.Fatalf("%v allocations for one route", n)
 	}
 }
+
+// TestLongKeys looks up paths and hosts that do not fit into leaves and scopes, next to those that just do.
+func TestLongKeys(t *testing.T) {
+	var defs []*Def
+	var cases []lookupCase
+	for _, n := range []int{1, 2, textSize - 1, textSize, textSize + 1, textSize + 2, 300, MaxURI - 3} {
+		for _, end := range []string{"a", "b"} {
+			path, host := "/"+strings.Repeat("p", n-1)+end, strings.Repeat("h", min(n, 240))+end+".com"
+			for _, d := range []*Def{
+				{URIs: []string{path}}, {URIs: []string{path + "/*"}},
+				{URIs: []string{path}, Hosts: []string{host}}, {URIs: []string{path}, Hosts: []string{"*." + host}},
+			} {
+				d.ID = fmt.Sprint(len(defs))
+				u := strings.TrimSuffix(d.URIs[0], "*")
+				defs = append(defs, d)
+				h := "none"
+				if len(d.Hosts) > 0 {
+					h = strings.Replace(d.Hosts[0], "*", "x", 1)
+				}
+				longer := ""
+				if u != path {
+					longer = d.ID
+				}
+				name := fmt.Sprintf("%d, %s, %.9s", n, end, h)
+				cases = append(cases, lookupCase{name: name, request: "http://" + h + u, want: d.ID},
+					lookupCase{name: name + ", longer path", request: "http://" + h + u + "c", want: longer})
+			}
+		}
+	}
+	table := mustTable(t, RadixtreeHostURI, defs)
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) { c.run(t, table) })
+	}
+}
+
+// TestManyRoutes finds every route of large tables, which are made in steps and taken apart again.
+func TestManyRoutes(t *testing.T) {
+	for _, hosts := range []int{0, 1, 1500} {
+		t.Run(fmt.Sprintf("hosts=%d", hosts), func(t *testing.T) {
+			const step, steps = 1500, 4
+			defs := manyRoutes(step*steps, hosts)
+			reqs := manyRequests(defs, len(defs))
+			ex := newRequest()
+			check := func(table *Table, from, to int) {
+				t.Helper()
+				found := 0
+				for _, r := range reqs {
+					ex.Request.Host, ex.Request.Path = r.host, r.path
+					if d, ok := table.Match(ex); ok {
+						found++
+						path := strings.TrimSuffix(d.URIs[0], "*")
+						if i := d.Value.(int); i < from || i >= to || !strings.HasPrefix(string(r.path), path) || string(r.host) != strings.Join(d.Hosts, "") {
+							t.Fatalf("%s%s: got route %s of %d to %d", r.host, r.path, d.ID, from, to)
+						}
+					}
+				}
+				if found != to-from {
+					t.Fatalf("found %d routes, want %d to %d", found, from, to)
+				}
+			}
+			tables := []*Table{New(RadixtreeHostURI)}
+			add := func(add, remove []*Def) {
+				t.Helper()
+				next, err := tables[len(tables)-1].With(add, remove)
+				if err != nil {
+					t.Fatal(err)
+				}
+				tables = append(tables, next)
+			}
+			for i := range steps {
+				add(defs[i*step:(i+1)*step], nil)
+			}
+			for i := range steps {
+				add(nil, defs[i*step:(i+1)*step])
+			}
+			for i, table := range tables {
+				check(table, max(0, i-steps)*step, min(i, steps)*step)
+			}
+		})
+	}
+}

@@ -106,8 +106,15 @@ func (t *table[V]) fit(ed *edit) {
 func (t *table[V]) resize(ed *edit, n int) {
 	old := t.chunks
 	t.chunks, t.edit = make([]chunk[V], n), ed
+	// Hashes spread evenly, so that few chunks grow beyond this.
+	room := t.n/n + t.n/n/8
+	slots := minSlots
+	for 3*slots < 4*room {
+		slots *= 2
+	}
 	for i := range t.chunks {
-		t.chunks[i] = chunk[V]{slots: make([]slot, minSlots), own: &chunkEdit{edit: ed}}
+		own := &chunkEdit{edit: ed, hashes: make([]uint64, 0, room)}
+		t.chunks[i] = chunk[V]{slots: make([]slot, slots), items: make([]V, 0, room), own: own}
 	}
 	for i := range old {
 		for j, h := range old[i].own.hashes {
