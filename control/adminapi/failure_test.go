@@ -134,7 +134,9 @@ func TestPanic(t *testing.T) {
 // TestLimits sends too much of everything.
 func TestLimits(t *testing.T) {
 	f := newFixture(t, func(o *Options) { o.BodyBytes = 1000 })
-	padded := func(n int) string { return route(`,"plugins":{"proxy-rewrite":{"x":"` + strings.Repeat("x", n) + `"}}`) }
+	padded := func(n int) string {
+		return route(`,"plugins":{"proxy-rewrite":{"x":"` + strings.Repeat("x", n) + `"}}`)
+	}
 	big, fits := padded(1000), padded(1000-len(padded(0)))
 	unknownLength := func(r *http.Request) { r.ContentLength = -1 }
 	for _, tc := range []struct {

@@ -55,6 +55,7 @@ func (a *API) Control() http.Handler {
 	m := http.NewServeMux()
 	m.HandleFunc("GET /v1/schema", a.schema)
 	m.HandleFunc("GET /v1/healthcheck", a.healthchecks)
+	m.HandleFunc("GET /v1/healthcheck/{kind}", a.healthcheck)
 	m.HandleFunc("GET /v1/healthcheck/{kind}/{id}", a.healthcheck)
 	for _, k := range []struct {
 		kind     model.Kind
@@ -182,6 +183,9 @@ func (a *API) schema(w http.ResponseWriter, _ *http.Request) {
 			main[k.Schema] = s.Raw()
 		}
 	}
+	if s, ok := schema.Resource("plugins"); ok {
+		main["plugins"] = s.Raw()
+	}
 	plugins, stream := map[string]any{}, map[string]any{}
 	for _, p := range a.plugins.All() {
 		d := map[string]any{"priority": p.Priority, "version": json.RawMessage(versionNumber(p.Version))}
@@ -200,7 +204,7 @@ func (a *API) schema(w http.ResponseWriter, _ *http.Request) {
 			stream[p.Name] = d
 		}
 	}
-	answer(w, http.StatusOK, map[string]any{"main": main, "plugins": plugins, "stream-plugins": stream})
+	answer(w, http.StatusOK, map[string]any{"main": main, "plugins": plugins, "stream_plugins": stream})
 }
 
 // versionNumber is a plugin's version as the number that APISIX shows.
@@ -210,40 +214,6 @@ func versionNumber(v string) string {
 		return v
 	}
 	return "0.1"
-}
-
-// healthchecks lists the health checkers that run; APISIX has none either until an upstream with checks was used.
-func (a *API) healthchecks(w http.ResponseWriter, r *http.Request) {
-	if wantsHTML(r) {
-		w.Header().Set("Content-Type", "text/html")
-		fmt.Fprint(w, "<!doctype html><title>APISIX upstream check status</title><h1>APISIX upstream check status</h1><p>No checker runs.</p>\n")
-		return
-	}
-	answer(w, http.StatusOK, []any{})
-}
-
-func wantsHTML(r *http.Request) bool {
-	for _, v := range r.Header.Values("Accept") {
-		if len(v) >= 9 && v[:9] == "text/html" {
-			return true
-		}
-	}
-	return false
-}
-
-func (a *API) healthcheck(w http.ResponseWriter, r *http.Request) {
-	kind, id := model.Kind(r.PathValue("kind")), r.PathValue("id")
-	switch kind {
-	case model.Routes, model.Services, model.Upstreams:
-	default:
-		answer(w, http.StatusBadRequest, map[string]string{"error_msg": fmt.Sprintf("invalid src type %s", kind)})
-		return
-	}
-	if a.ctl.View().Get(model.Key{Kind: kind, ID: id}) == nil {
-		notFound(w, "%s[%s] not found", kind, id)
-		return
-	}
-	notFound(w, "no checker for %s[%s]", kind, id)
 }
 
 // item is a resource as the control API shows it: with the defaults that the Admin API leaves out.
@@ -259,18 +229,9 @@ type item struct {
 
 func (a *API) item(o *store.Object) item {
 	it := item{Key: "/apisix" + o.Key.String(), CreatedIndex: o.Create, ModifiedIndex: o.Mod, Original: o.Mod}
-	doc, err := schema.Decode(o.Value)
-	if err != nil {
-		a.o.Logger.Error("stored object is not JSON", "key", o.Key.String(), "err", err)
+	object := a.full(o)
+	if object == nil {
 		return it
-	}
-	object, ok := doc.(map[string]any)
-	if !ok {
-		it.Value = doc
-		return it
-	}
-	if full, err := schema.ValidateResource(o.Key.Kind, object); err == nil {
-		object = full
 	}
 	redact(object)
 	up := object
@@ -287,14 +248,19 @@ func (a *API) item(o *store.Object) item {
 }
 
 // redact takes private keys out: this API asks for no key.
-func redact(object map[string]any) {
-	for _, v := range object {
-		if m, ok := v.(map[string]any); ok {
-			redact(m)
+func redact(v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		if tls, ok := v["tls"].(map[string]any); ok {
+			delete(tls, "client_key")
 		}
-	}
-	if tls, ok := object["tls"].(map[string]any); ok {
-		delete(tls, "client_key")
+		for _, e := range v {
+			redact(e)
+		}
+	case []any:
+		for _, e := range v {
+			redact(e)
+		}
 	}
 }
 
