@@ -33,7 +33,7 @@ func TestAccess(t *testing.T) {
 		name, conf string
 		steps      []step
 	}{
-		{"delays, then refuses (t/plugin/limit-req.t)", `{"rate":2,"burst":1,"key":"remote_addr"}`,
+		{"delays, then refuses", `{"rate":2,"burst":1,"key":"remote_addr"}`,
 			[]step{{0, 200, 0}, {0, 200, time.Second / 2}, {0, 503, 0}, {time.Second, 200, 0}}},
 		{"nodelay", `{"rate":2,"burst":1,"key":"remote_addr","nodelay":true}`, []step{{0, 200, 0}, {0, 200, 0}, {0, 503, 0}}},
 		{"no burst", `{"rate":1,"burst":0,"key":"remote_addr","rejected_code":429}`, []step{{0, 200, 0}, {0, 429, 0}, {time.Second, 200, 0}}},

@@ -34,7 +34,7 @@ func shared(t *testing.T, env *plugin.Env) *Metrics {
 	return env.Shared(name, func() any { t.Fatal("nothing was counted"); return nil }).(*Metrics)
 }
 
-// TestNamesAndLabels holds names, labels and their order against docs/en/latest/plugins/prometheus.md of APISIX 3.18.
+// TestNamesAndLabels holds names, labels and their order against apisix/plugins/prometheus/exporter.lua of APISIX 3.18.
 func TestNamesAndLabels(t *testing.T) {
 	env := plugintest.Env()
 	in := plugintest.NewEnv(t, name, `{}`, env).(plugin.Logger)
