@@ -252,3 +252,78 @@ func TestAdminAccess(t *testing.T) {
 		})
 	}
 }
+
+// rolesConfig has a key of each role and lets only one client address in, through the older form of the answers.
+const rolesConfig = `
+apisix:
+  node_listen: [{ip: 127.0.0.1, port: 0}]
+  enable_control: false
+deployment:
+  admin:
+    admin_listen: {ip: 127.0.0.1, port: 0}
+    admin_api_version: v2
+    allow_admin: [%s]
+    admin_key:
+      - {name: boss, key: boss-key-of-this-test, role: admin}
+      - {name: guest, key: guest-key-of-this-test, role: viewer}
+plugin_attr:
+  prometheus:
+    export_addr: {ip: 127.0.0.1, port: 0}
+sluice:
+  data_dir: %s
+`
+
+func startRoles(t *testing.T, allow string) *process {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	p, err := runProcess(t, path, dir, fmt.Sprintf(rolesConfig, allow, dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// TestAdminRoles tests that a viewer reads and nothing else, and the answers of admin_api_version v2 (apisix/admin/v3_adapter.lua).
+func TestAdminRoles(t *testing.T) {
+	p := startRoles(t, "127.0.0.1")
+	const viewer, admin = "guest-key-of-this-test", "boss-key-of-this-test"
+	refused := `{"description":"invalid method for role viewer","error_msg":"failed to check token"}`
+	stored := `"key":"/apisix/routes/1","value":{"create_time":<n>,"id":"1","update_time":<n>,"upstream":{"nodes":{"127.0.0.1:1980":1},"type":"roundrobin"},"uri":"/a"}`
+	for _, tc := range []struct {
+		key string
+		adminCase
+	}{
+		{viewer, adminCase{"viewer PUT", "PUT", "/routes/1", someRoute, 401, refused}},
+		{viewer, adminCase{"viewer POST", "POST", "/routes", someRoute, 401, refused}},
+		{viewer, adminCase{"viewer PATCH", "PATCH", "/routes/1", `{"desc":"x"}`, 401, refused}},
+		{viewer, adminCase{"viewer DELETE", "DELETE", "/routes/1", "", 401, refused}},
+		{viewer, adminCase{"viewer GET", "GET", "/routes/1", "", 404, notThere}},
+		{admin, adminCase{"create", "PUT", "/routes/1", someRoute, 201, `{"action":"set","node":{` + stored + `}}`}},
+		{viewer, adminCase{"get", "GET", "/routes/1", "", 200, `{"action":"get","node":{` + stored + `}}`}},
+		{viewer, adminCase{"list", "GET", "/routes", "", 200,
+			`{"action":"get","node":{"dir":true,"key":"/apisix/routes","nodes":[{"createdIndex":<n>,` +
+				strings.Replace(stored, `"value"`, `"modifiedIndex":<n>,"value"`, 1) + `}]}}`}},
+		{admin, adminCase{"delete", "DELETE", "/routes/1", "", 200, `{"action":"delete","deleted":"1","key":"/apisix/routes/1","node":{}}`}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p.key = tc.key
+			status, body := p.admin(tc.method, tc.path, tc.body)
+			tc.compare(t, status, body)
+		})
+	}
+}
+
+// TestAdminAllow tests that an address outside of allow_admin is refused before its key is looked at.
+func TestAdminAllow(t *testing.T) {
+	p := startRoles(t, "192.0.2.0/24")
+	for _, key := range []string{"", "wrong", "boss-key-of-this-test"} {
+		p.key = key
+		if status, body := p.admin("GET", "/routes", ""); status != 403 {
+			t.Errorf("key %q: %d %s, want 403", key, status, body)
+		}
+	}
+}

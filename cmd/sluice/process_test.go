@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -89,8 +91,14 @@ func tryProcess(t testing.TB, dir, extra string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
+	return runProcess(t, path, dir, fmt.Sprintf(baseConfig, dir)+extra)
+}
+
+// runProcess runs "sluice run" with a whole configuration, which keeps its data in dir.
+func runProcess(t testing.TB, path, dir, config string) (*process, error) {
+	t.Helper()
 	conf := filepath.Join(t.TempDir(), "config.yaml")
-	if err := os.WriteFile(conf, []byte(fmt.Sprintf(baseConfig, dir)+extra), 0o600); err != nil {
+	if err := os.WriteFile(conf, []byte(config), 0o600); err != nil {
 		return nil, err
 	}
 	p := &process{t: t, dir: dir, addrs: map[string]string{}, done: make(chan struct{})}
@@ -135,7 +143,7 @@ func tryProcess(t testing.TB, dir, extra string) (*process, error) {
 		return nil, fmt.Errorf("the gateway is not ready after 30 s\n%s", p.log())
 	}
 	key, err := os.ReadFile(filepath.Join(dir, "admin_key"))
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // it is not there when the configuration has a key
 		return nil, err
 	}
 	p.key = strings.TrimSpace(string(key))

@@ -271,7 +271,7 @@ func (g *gateway) serveAdmin(compiler *compile.Compiler, keyring *crypt.Keyring)
 	}
 	o := adminapi.Options{KeyRequired: c.Deployment.Admin.KeyRequired, AllowAdmin: c.Deployment.Admin.AllowAdmin, CORS: c.Deployment.Admin.EnableCORS,
 		ServerHeader: c.Sluice.ServerHeader, BodyBytes: c.Sluice.Admin.BodyBytes, Keyring: keyring, StreamEnabled: c.APISIX.ProxyMode.Stream(),
-		NextID: g.store.NextID, Logger: g.logger}
+		Version: c.Deployment.Admin.Version, NextID: g.store.NextID, Logger: g.logger}
 	for _, k := range keys {
 		o.Keys = append(o.Keys, adminapi.Key{Name: k.Name, Key: crypt.Secret(k.Key.Reveal()), Role: k.Role})
 	}

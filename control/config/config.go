@@ -241,6 +241,7 @@ type Admin struct {
 	Listen     Addr // defaults to 0.0.0.0:9180
 	HTTPS      bool
 	MTLS       AdminMTLS
+	Version    string // admin_api_version, the form of the answers: "v3" or "v2"
 }
 
 // AdminKey is one key of the Admin API.

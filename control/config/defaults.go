@@ -72,6 +72,7 @@ func Default() *Config {
 				EnableUI:    true,
 				AllowAdmin:  []netip.Prefix{netip.MustParsePrefix("127.0.0.0/24")},
 				Listen:      Addr{IP: "0.0.0.0", Port: 9180},
+				Version:     "v3",
 			},
 			Etcd: Etcd{
 				Host:               []string{"http://127.0.0.1:2379"},

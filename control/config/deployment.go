@@ -11,7 +11,8 @@ import (
 // (CVE-2020-13945).
 var publicKeys = []string{"edd1c9f034335f136f87ad84b625c8f1", "4054f7cf07e344346cd3f287985e76a2"}
 
-func (p *parser) deployment(s *section, c *Config) {
+// deployment reads the section of that name. The settings of the Admin API are also read from where older files and many instructions have them.
+func (p *parser) deployment(s *section, c *Config, older ...*section) {
 	d := &c.Deployment
 	s.oneOf("role", &d.Role, RoleTraditional, RoleControlPlane, RoleDataPlane)
 	traditional := d.ConfigProvider
@@ -36,19 +37,16 @@ func (p *parser) deployment(s *section, c *Config) {
 	if d.ConfigProvider == "" {
 		p.fail(line, s.field("role_"+d.Role)+".config_provider", "is required with deployment.role %s", d.Role)
 	}
-	p.admin(s.object("admin"), &d.Admin)
+	p.admin(s.object("admin"), &d.Admin, older)
 	p.etcd(s.object("etcd"), &d.Etcd)
 }
 
-func (p *parser) admin(s *section, a *Admin) {
-	s.bool("admin_key_required", &a.KeyRequired)
-	if n := s.get("admin_key_required"); n != nil && !a.KeyRequired {
-		p.warn(n.line, s.field("admin_key_required"), "the Admin API is open to every address of deployment.admin.allow_admin")
-	}
-	p.adminKeys(s, a)
+func (p *parser) admin(s *section, a *Admin, older []*section) {
+	p.adminKeyRequired(p.misplaced(s, "admin_key_required", older), a)
+	p.adminKeys(p.misplaced(s, "admin_key", older), a)
+	p.allowAdmin(p.misplaced(s, "allow_admin", older), a)
 	s.bool("enable_admin_cors", &a.EnableCORS)
 	s.bool("enable_admin_ui", &a.EnableUI)
-	p.allowAdmin(s, a)
 	s.addr("admin_listen", &a.Listen)
 	s.bool("https_admin", &a.HTTPS)
 	m := s.object("admin_api_mtls")
@@ -58,10 +56,30 @@ func (p *parser) admin(s *section, a *Admin) {
 	if n := s.get("https_admin"); a.HTTPS && (a.MTLS.Cert == "" || a.MTLS.Key == "") {
 		p.fail(n.line, s.field("https_admin"), "needs admin_api_mtls.admin_ssl_cert and admin_api_mtls.admin_ssl_cert_key")
 	}
-	version := "v3"
-	s.oneOf("admin_api_version", &version, "v3", "v2")
-	if version != "v3" {
-		p.warn(s.get("admin_api_version").line, s.field("admin_api_version"), "the Admin API is served as v3 only")
+	s.oneOf("admin_api_version", &a.Version, "v3", "v2")
+}
+
+// misplaced is the section that key is read from: s, or one of older when only that has it.
+func (p *parser) misplaced(s *section, key string, older []*section) *section {
+	from := s
+	for _, o := range older {
+		n := o.lookup(key)
+		switch {
+		case n == nil:
+		case s.lookup(key) != nil:
+			p.warn(n.line, o.field(key), "is ignored, because the file has %s too", s.field(key))
+		case from == s:
+			p.warn(n.line, o.field(key), "is read, but its place since APISIX 3.0 is %s", s.field(key))
+			from = o
+		}
+	}
+	return from
+}
+
+func (p *parser) adminKeyRequired(s *section, a *Admin) {
+	s.bool("admin_key_required", &a.KeyRequired)
+	if n := s.get("admin_key_required"); n != nil && !a.KeyRequired {
+		p.warn(n.line, s.field("admin_key_required"), "the Admin API is open to every address of deployment.admin.allow_admin")
 	}
 }
 

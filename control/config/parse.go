@@ -40,8 +40,9 @@ func Parse(name string, data []byte, env func(string) (string, bool)) (*Config, 
 	c := Default()
 
 	root := p.section("", t.parse(data))
-	p.apisix(root.object("apisix"), &c.APISIX)
-	p.deployment(root.object("deployment"), c)
+	apisix := root.object("apisix")
+	p.apisix(apisix, &c.APISIX)
+	p.deployment(root.object("deployment"), c, apisix, root.object("admin"))
 	p.nginx(root.object("nginx_config"), c)
 	p.workers(c, env)
 	p.plugins(root, c)

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -36,7 +37,11 @@ type decoder struct {
 
 // failAt names a place as the 1-based byte position, as cjson does.
 func (d *decoder) failAt(pos int, format string, args ...any) error {
-	return fmt.Errorf("%s at character %d", fmt.Sprintf(format, args...), pos+1)
+	where := fmt.Sprintf("character %d", pos+1)
+	if line := bytes.Count(d.data[:min(pos, len(d.data))], []byte("\n")); line > 0 {
+		where += fmt.Sprintf(", line %d", line+1)
+	}
+	return fmt.Errorf("%s at %s", fmt.Sprintf(format, args...), where)
 }
 
 func (d *decoder) unexpected(want string) error {
@@ -46,6 +51,9 @@ func (d *decoder) unexpected(want string) error {
 	r, size := utf8.DecodeRune(d.data[d.pos:])
 	if r == utf8.RuneError && size == 1 {
 		return d.failAt(d.pos, "expected %s but found the byte 0x%02x", want, d.data[d.pos])
+	}
+	if r == '#' || r == '/' {
+		return d.failAt(d.pos, "expected %s but found %q (JSON has no comments)", want, r)
 	}
 	return d.failAt(d.pos, "expected %s but found %q", want, r)
 }

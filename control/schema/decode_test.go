@@ -51,6 +51,9 @@ func TestDecodeRefuses(t *testing.T) {
 		{"spaces", `  `, "expected a value but found the end at character 3"},
 		{"text", `abc`, "expected a value but found 'a' at character 1"},
 		{"unfinished object", `{"uri":"/x"`, "expected a comma or the end of the object but found the end at character 12"},
+		{"a comment", "{\"a\":1, # one\n\"b\":2}", "expected an object key but found '#' (JSON has no comments) at character 9"},
+		{"a comment on another line", "{\n\"a\":1 // one\n}", "expected a comma or the end of the object but found '/' (JSON has no comments) at character 9, line 2"},
+		{"the end on another line", "{\n\n", "expected an object key but found the end at character 4, line 3"},
 		{"no colon", `{"a" 1}`, "expected a colon but found '1' at character 6"},
 		{"no key", `{1:1}`, "expected an object key but found '1' at character 2"},
 		{"comma at the end", `{"a":1,}`, "expected an object key but found '}' at character 8"},
@@ -80,7 +83,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"bad UTF-8", "\"\xff\"", "invalid UTF-8 in the string at character 1"},
 		{"bad UTF-8 after an escape", "\"\\n\xff\"", "invalid UTF-8 in the string at character 1"},
 		{"bad byte", "\xff", "expected a value but found the byte 0xff at character 1"},
-		{"comment", `{} // x`, "expected the end but found '/' at character 4"},
+		{"comment", `{} // x`, "expected the end but found '/' (JSON has no comments) at character 4"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
