@@ -67,6 +67,9 @@ func pluginInfo(d *plugin.Def, attr json.RawMessage) (*compile.PluginInfo, error
 	if d.ConsumerKey != nil {
 		info.ConsumerKey = func(conf json.RawMessage) (string, error) { return d.ConsumerKey(conf) }
 	}
+	if d.Group != nil {
+		info.Group = func(conf json.RawMessage) string { return d.Group(conf) }
+	}
 	// A checked configuration must leave nothing behind, so what it shares goes with it.
 	info.Check = func(kind compile.SchemaKind, conf json.RawMessage) error {
 		if kind != compile.KindPlugin {

@@ -132,17 +132,37 @@ type authKey struct {
 	plugin, key string
 }
 
-// authCache remembers the keys of stored consumers and credentials, because a write compares with all of them. An
-// entry counts while the object is the same; what is gone is dropped when the entries outnumber the objects.
-type authCache struct {
+// storedCache remembers something about stored objects, because a write compares with all of them. An entry counts
+// while the object is the same; what is gone is dropped when the entries outnumber the objects.
+type storedCache[T any] struct {
 	mu      sync.Mutex
-	entries map[model.Key]authEntry
+	entries map[model.Key]storedEntry[T]
 }
 
-type authEntry struct {
-	// object is what the keys were read from; its bytes identify it.
+type storedEntry[T any] struct {
+	// object is what the value was read from; its bytes identify it.
 	object *store.Object
-	keys   []authKey
+	value  T
+}
+
+// of is what is known about o, from read when it is new. The lock of the cache is held.
+func (c *storedCache[T]) of(o *store.Object, read func(*store.Object) T) T {
+	if e, ok := c.entries[o.Key]; ok && sameBytes(e.object.Value, o.Value) {
+		return e.value
+	}
+	if c.entries == nil {
+		c.entries = map[model.Key]storedEntry[T]{}
+	}
+	e := storedEntry[T]{object: o, value: read(o)}
+	c.entries[o.Key] = e
+	return e.value
+}
+
+// trim drops the entries when they outnumber the objects that there are. The lock of the cache is held.
+func (c *storedCache[T]) trim(objects int) {
+	if len(c.entries) > 2*objects+1024 {
+		clear(c.entries)
+	}
 }
 
 // refAuthKeys refuses a key that another consumer or credential has: a consumer may share a key with its own
@@ -174,7 +194,7 @@ func (x *examination) refAuthKeys(plugins uses) error {
 			if o.Key == x.key || (credential == "" && username == owner) {
 				continue
 			}
-			for _, theirs := range x.c.storedAuthKeys(o) {
+			for _, theirs := range c.of(o, x.c.storedAuthKeys) {
 				for _, key := range mine {
 					if theirs == key {
 						return duplicateKey(x.c.plugins, key.plugin, username, id)
@@ -183,9 +203,7 @@ func (x *examination) refAuthKeys(plugins uses) error {
 			}
 		}
 	}
-	if len(c.entries) > 2*total+1024 {
-		clear(c.entries)
-	}
+	c.trim(total)
 	return nil
 }
 
@@ -200,22 +218,27 @@ func duplicateKey(plugins Plugins, plugin, username, credential string) error {
 	return fmt.Errorf("duplicate %s of plugin %s found with consumer: %s", field, plugin, username)
 }
 
-// storedAuthKeys are the keys of a stored object. The lock of the cache is held.
+// storedAuthKeys are the keys of a stored object.
 func (c *Compiler) storedAuthKeys(o *store.Object) []authKey {
-	if e, ok := c.auth.entries[o.Key]; ok && sameBytes(e.object.Value, o.Value) {
-		return e.keys
+	return authKeys(c.storedUses(o, KindConsumer))
+}
+
+// storedUses are the plugin configurations of a stored object, none when it does not pass.
+func (c *Compiler) storedUses(o *store.Object, kind SchemaKind) uses {
+	doc, err := schema.Decode(o.Value)
+	if err != nil {
+		return nil
 	}
-	e := authEntry{object: o}
-	if doc, err := schema.Decode(o.Value); err == nil {
-		if object, ok := doc.(map[string]any); ok {
-			x := &examination{c: c, key: o.Key, stored: true}
-			if plugins, err := x.plugins(object, KindConsumer, nil); err == nil {
-				e.keys = authKeys(plugins)
-			}
-		}
+	object, ok := doc.(map[string]any)
+	if !ok {
+		return nil
 	}
-	c.auth.entries[o.Key] = e
-	return e.keys
+	x := &examination{c: c, key: o.Key, stored: true}
+	all, err := x.plugins(object, kind, nil)
+	if err != nil {
+		return nil
+	}
+	return all
 }
 
 // sameBytes says whether two values are the same piece of memory; values of a store never change.

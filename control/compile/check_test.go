@@ -13,6 +13,7 @@ func TestCheckObject(t *testing.T) {
 	w := newWorld(t)
 	w.put("/upstreams/u", `{"type":"roundrobin","nodes":{"127.0.0.1:80":1}}`)
 	w.put("/services/s", `{"upstream_id":"u"}`)
+	w.put("/services/g", `{"plugins":{"limit":{"count":5,"group":"g"}}}`)
 	w.put("/global_rules/1", `{"plugins":{"limit":{"count":1}}}`)
 	w.put("/consumers/jack", `{"username":"jack","plugins":{"door":{"key":"jacks"}}}`)
 	w.put("/credentials/jack/credentials/c1", `{"plugins":{"door":{"key":"c1s"}}}`)
@@ -87,6 +88,13 @@ func TestCheckObject(t *testing.T) {
 		{"own superior", "/stream_routes/2", `{"protocol":{"name":"redis","superior_id":"2"}}`, "stream route can not set itself as superior_id"},
 		{"superior of another protocol", "/stream_routes/2", `{"protocol":{"name":"dubbo","superior_id":"1"}}`,
 			"protocol mismatch: subordinate protocol [dubbo] does not match superior protocol [redis]"},
+		// t/plugin/limit-count.t of APISIX, "group conf mismatched".
+		{"the same in the group", "/routes/1", `{"uri":"/","plugins":{"limit":{"count":5,"window":60,"group":"g"}}}`, ""},
+		{"_meta does not matter", "/routes/1", `{"uri":"/","plugins":{"limit":{"count":5,"group":"g","_meta":{"priority":3}}}}`, ""},
+		{"something else in the group", "/routes/1", `{"uri":"/","plugins":{"limit":{"count":6,"group":"g"}}}`,
+			"failed to check the configuration of plugin limit err: group conf mismatched"},
+		{"another group", "/routes/1", `{"uri":"/","plugins":{"limit":{"count":6,"group":"h"}}}`, ""},
+		{"the only member changes", "/services/g", `{"plugins":{"limit":{"count":6,"group":"g"}}}`, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := testCompiler(t, nil, nil)

@@ -48,6 +48,8 @@ type PluginInfo struct {
 	// KindConsumer configuration. Both are unset for plugins that identify consumers differently.
 	ConsumerKeyField string
 	ConsumerKey      func(conf json.RawMessage) (string, error)
+	// Group is the name under which a configuration shares state with others, or empty: those with the same name must be equal. Nil for plugins without.
+	Group func(conf json.RawMessage) string
 	// Check is what only the plugin knows: it compiles the configuration (canonical, defaults filled, references
 	// resolved, without _meta) and throws the outcome away. Nil when the schema says it all. A panic in it is an error.
 	Check func(kind SchemaKind, conf json.RawMessage) error

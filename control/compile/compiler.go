@@ -6,7 +6,6 @@ import (
 	"log/slog"
 
 	"github.com/sluice-gateway/sluice/control/crypt"
-	"github.com/sluice-gateway/sluice/control/model"
 )
 
 // Compiler checks objects and compiles snapshots. It is safe for concurrent use.
@@ -18,7 +17,8 @@ type Compiler struct {
 	logger    *slog.Logger
 	// sealed are the fields that are encrypted at rest.
 	sealed map[sealedKey][]string
-	auth   authCache
+	auth   storedCache[[]authKey]
+	groups storedCache[uses]
 }
 
 type sealedKey struct {
@@ -36,7 +36,6 @@ func New(o Options) *Compiler {
 		checkVars: o.CheckVars,
 		logger:    o.Logger,
 		sealed:    make(map[sealedKey][]string),
-		auth:      authCache{entries: make(map[model.Key]authEntry)},
 	}
 	if c.checkVars == nil {
 		c.checkVars = func(json.RawMessage) error { return nil }

@@ -41,8 +41,13 @@ func testPlugins(tb testing.TB) pluginSet {
 		{
 			Name: "limit", Priority: 1002, HTTP: true,
 			Schema: mustSchema("limit", `{"type":"object","properties":{"count":{"type":"integer","minimum":1},
-				"window":{"type":"integer","default":60},"secret":{"type":"string"},"nested":{"type":"object"}},
+				"window":{"type":"integer","default":60},"group":{"type":"string"},"secret":{"type":"string"},"nested":{"type":"object"}},
 				"required":["count"],"additionalProperties":false,"encrypt_fields":["secret","nested.token"]}`),
+			Group: func(conf json.RawMessage) string {
+				var c struct{ Group string }
+				_ = json.Unmarshal(conf, &c)
+				return c.Group
+			},
 			Check: func(_ SchemaKind, conf json.RawMessage) error {
 				var c struct{ Count int }
 				if err := json.Unmarshal(conf, &c); err != nil {

@@ -88,6 +88,9 @@ func (x *examination) run(doc any) (*unit, error) {
 	default:
 		return nil, fmt.Errorf("unknown kind of resource %q", x.key.Kind)
 	}
+	if err == nil {
+		err = x.refGroups(u.plugins)
+	}
 	if err != nil {
 		return nil, err
 	}

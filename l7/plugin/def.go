@@ -31,6 +31,9 @@ type Def struct {
 	ConsumerKey func(conf []byte) (string, error)
 	// ConsumerKeyField names the field that ConsumerKey reads, for messages about duplicates.
 	ConsumerKeyField string
+	// Group returns the name under which a configuration shares state with other instances, or empty. The Admin API refuses a configuration that names a
+	// group in which another object has a different one. Nil for plugins without groups.
+	Group func(conf []byte) string
 }
 
 // Instance is a compiled configuration. It implements at least one phase interface.

@@ -26,7 +26,18 @@ var confSchema []byte
 var metadataSchema []byte
 
 func init() {
-	plugin.Register(plugin.Def{Name: name, Priority: 1002, Version: "0.5", Schema: confSchema, MetadataSchema: metadataSchema, New: newLimiter})
+	plugin.Register(plugin.Def{Name: name, Priority: 1002, Version: "0.5", Schema: confSchema, MetadataSchema: metadataSchema, New: newLimiter, Group: group})
+}
+
+// group is the field of that name. Members of a group count together, so they must agree.
+func group(raw []byte) string {
+	var c struct {
+		Group string `json:"group"`
+	}
+	if json.Unmarshal(raw, &c) != nil {
+		return ""
+	}
+	return c.Group
 }
 
 type conf struct {
