@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	client "github.com/prometheus/client_golang/prometheus"
@@ -27,7 +28,14 @@ type attributes struct {
 	Metrics        map[string]struct {
 		ExtraLabels []map[string]string `json:"extra_labels"`
 		Buckets     []float64           `json:"buckets"`
+		Expire      float64             `json:"expire"` // seconds
 	} `json:"metrics"`
+}
+
+// expire is how long a series of a metric stays without a change, 0 for ever.
+func (a *attributes) expire(metric string) time.Duration {
+	const most = 10 * 365 * 24 * 3600 // seconds
+	return time.Duration(min(max(a.Metrics[metric].Expire, 0), most) * float64(time.Second))
 }
 
 func parseAttr(raw json.RawMessage) (attributes, error) {
@@ -68,17 +76,23 @@ func extras(list []map[string]string) (out []extra) {
 type Metrics struct {
 	statuses                      *table[statusKey, count]
 	timings                       *table[timingKey, timing]
+	traffics                      *table[timingKey, traffic]
 	bounds                        []int64 // nanoseconds
 	uppers                        []float64
 	statusExtra, timingExtra      []extra
+	trafficExtra                  []extra
 	status, latency, band, spills *client.Desc
+	collecting                    sync.Mutex
+	now                           func() time.Time
 }
 
 var _ client.Collector = (*Metrics)(nil)
 
 func newMetrics(a attributes) *Metrics {
-	m := &Metrics{statuses: newTable[statusKey, count](maxSeries), timings: newTable[timingKey, timing](maxSeries), uppers: a.DefaultBuckets,
-		statusExtra: extras(a.Metrics["http_status"].ExtraLabels), timingExtra: extras(a.Metrics["http_latency"].ExtraLabels)}
+	m := &Metrics{uppers: a.DefaultBuckets, now: time.Now,
+		statuses: newTable[statusKey, count](maxSeries, a.expire("http_status"), (*count).total), statusExtra: extras(a.Metrics["http_status"].ExtraLabels),
+		timings: newTable[timingKey, timing](maxSeries, a.expire("http_latency"), (*timing).total), timingExtra: extras(a.Metrics["http_latency"].ExtraLabels),
+		traffics: newTable[timingKey, traffic](maxSeries, a.expire("bandwidth"), (*traffic).total), trafficExtra: extras(a.Metrics["bandwidth"].ExtraLabels)}
 	for _, ms := range a.DefaultBuckets {
 		m.bounds = append(m.bounds, int64(ms*float64(time.Millisecond)))
 	}
@@ -93,7 +107,7 @@ func newMetrics(a attributes) *Metrics {
 		"service", "consumer", "node", "request_type", "request_llm_model", "llm_model", "response_source"), nil)
 	m.latency = client.NewDesc(p+"http_latency", "HTTP request latency in milliseconds per service in APISIX", names(m.timingExtra, "type", "route", "service",
 		"consumer", "node", "request_type", "request_llm_model", "llm_model"), nil)
-	m.band = client.NewDesc(p+"bandwidth", "Total bandwidth in bytes consumed per service in APISIX", names(m.timingExtra, "type", "route", "service",
+	m.band = client.NewDesc(p+"bandwidth", "Total bandwidth in bytes consumed per service in APISIX", names(m.trafficExtra, "type", "route", "service",
 		"consumer", "node", "request_type", "request_llm_model", "llm_model"), nil)
 	m.spills = client.NewDesc("sluice_metric_overflow_total", "Requests counted without labels because a metric has too many series.", []string{"metric"}, nil)
 	return m
@@ -108,32 +122,45 @@ func (m *Metrics) Describe(ch chan<- *client.Desc) {
 
 // Collect implements client_golang's Collector.
 func (m *Metrics) Collect(ch chan<- client.Metric) {
-	status := func(k statusKey, c *count) {
-		source := ""
-		if !k.noSource {
-			source = k.source.String()
-		}
-		labels := append([]string{strconv.Itoa(k.code), k.route, k.uri, k.host, k.service, k.consumer, addrText(k.node), "traditional_http", "", "", source},
-			splitExtra(k.extra, m.statusExtra)...)
-		ch <- client.MustNewConstMetric(m.status, client.CounterValue, float64(c.n.Load()), valid(labels)...)
-	}
-	m.statuses.each(status)
-	m.timings.each(func(k timingKey, t *timing) { m.collectTiming(ch, k, t) })
-	for name, n := range map[string]uint64{"http_status": m.statuses.overflow.Load(), "http_latency": m.timings.overflow.Load()} {
+	m.collecting.Lock()
+	defer m.collecting.Unlock()
+	now := m.now()
+	statuses := func(k statusKey, c *count) { m.collectStatus(ch, k, c) }
+	timings := func(k timingKey, t *timing) { m.collectTiming(ch, k, t) }
+	traffics := func(k timingKey, t *traffic) { m.collectTraffic(ch, k, t) }
+	m.statuses.each(now, statuses)
+	m.timings.each(now, timings)
+	m.traffics.each(now, traffics)
+	for name, n := range map[string]uint64{"http_status": m.statuses.overflow.Load(), "http_latency": m.timings.overflow.Load(), "bandwidth": m.traffics.overflow.Load()} {
 		ch <- client.MustNewConstMetric(m.spills, client.CounterValue, float64(n), name)
 	}
 	if m.statuses.overflow.Load() > 0 {
-		status(statusKey{noSource: true}, &m.statuses.spill)
+		statuses(statusKey{noSource: true}, &m.statuses.spill)
 	}
 	if m.timings.overflow.Load() > 0 {
-		m.collectTiming(ch, timingKey{}, &m.timings.spill)
+		timings(timingKey{}, &m.timings.spill)
+	}
+	if m.traffics.overflow.Load() > 0 {
+		traffics(timingKey{}, &m.traffics.spill)
 	}
 }
 
-func (m *Metrics) collectTiming(ch chan<- client.Metric, k timingKey, t *timing) {
-	labels := func(kind string) []string {
-		return valid(append([]string{kind, k.route, k.service, k.consumer, addrText(k.node), "traditional_http", "", ""}, splitExtra(k.extra, m.timingExtra)...))
+func (m *Metrics) collectStatus(ch chan<- client.Metric, k statusKey, c *count) {
+	source := ""
+	if !k.noSource {
+		source = k.source.String()
 	}
+	labels := append([]string{strconv.Itoa(k.code), k.route, k.uri, k.host, k.service, k.consumer, addrText(k.node), "traditional_http", "", "", source},
+		splitExtra(k.extra, m.statusExtra)...)
+	ch <- client.MustNewConstMetric(m.status, client.CounterValue, float64(c.n.Load()), valid(labels)...)
+}
+
+// labels are the labels of http_latency and bandwidth.
+func (k *timingKey) labels(kind string, list []extra) []string {
+	return valid(append([]string{kind, k.route, k.service, k.consumer, addrText(k.node), "traditional_http", "", ""}, splitExtra(k.extra, list)...))
+}
+
+func (m *Metrics) collectTiming(ch chan<- client.Metric, k timingKey, t *timing) {
 	for _, h := range []struct {
 		kind string
 		h    *histogram
@@ -148,10 +175,13 @@ func (m *Metrics) collectTiming(ch chan<- client.Metric, k timingKey, t *timing)
 		if total == 0 {
 			continue
 		}
-		ch <- client.MustNewConstHistogram(m.latency, total, float64(h.h.sum.Load())/float64(time.Millisecond), buckets, labels(h.kind)...)
+		ch <- client.MustNewConstHistogram(m.latency, total, float64(h.h.sum.Load())/float64(time.Millisecond), buckets, k.labels(h.kind, m.timingExtra)...)
 	}
-	ch <- client.MustNewConstMetric(m.band, client.CounterValue, float64(t.ingress.Load()), labels("ingress")...)
-	ch <- client.MustNewConstMetric(m.band, client.CounterValue, float64(t.egress.Load()), labels("egress")...)
+}
+
+func (m *Metrics) collectTraffic(ch chan<- client.Metric, k timingKey, t *traffic) {
+	ch <- client.MustNewConstMetric(m.band, client.CounterValue, float64(t.ingress.Load()), k.labels("ingress", m.trafficExtra)...)
+	ch <- client.MustNewConstMetric(m.band, client.CounterValue, float64(t.egress.Load()), k.labels("egress", m.trafficExtra)...)
 }
 
 func addrText(a netip.Addr) string {

@@ -37,7 +37,9 @@ type counter struct {
 	conf             conf
 	metrics          *Metrics
 	status, timing   disabled
+	traffic          disabled
 	statusX, timingX []extra
+	trafficX         []extra
 }
 
 // disabled says which labels stay empty.
@@ -84,7 +86,8 @@ func newCounter(raw []byte, env *plugin.Env) (plugin.Instance, error) {
 	}
 	c.metrics = env.Shared(name, func() any { return newMetrics(attr) }).(*Metrics)
 	c.status, c.timing = disabledOf(md.DisabledLabels["http_status"]), disabledOf(md.DisabledLabels["http_latency"])
-	c.statusX, c.timingX = c.metrics.statusExtra, c.metrics.timingExtra
+	c.traffic = disabledOf(md.DisabledLabels["bandwidth"])
+	c.statusX, c.timingX, c.trafficX = c.metrics.statusExtra, c.metrics.timingExtra, c.metrics.trafficExtra
 	return c, nil
 }
 
@@ -129,8 +132,12 @@ func (c *counter) Log(ex *plugin.Exchange) {
 		t.upstream.observe(c.metrics.bounds, upstream)
 	}
 	t.gateway.observe(c.metrics.bounds, max(total-upstream, 0))
-	t.ingress.Add(uint64(ex.BytesIn))
-	t.egress.Add(uint64(ex.BytesOut))
+
+	bk := timingKey{route: route, service: service, consumer: consumer, node: node, extra: joinExtra(ex, c.trafficX)}
+	c.traffic.applyTiming(&bk)
+	b := c.metrics.traffics.get(bk)
+	b.ingress.Add(uint64(ex.BytesIn))
+	b.egress.Add(uint64(ex.BytesOut))
 }
 
 func (d disabled) apply(k *statusKey) {

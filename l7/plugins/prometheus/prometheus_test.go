@@ -77,13 +77,74 @@ gw_http_status{code="200",consumer="",llm_model="",matched_host="foo.com",matche
 	}
 }
 
+// TestBandwidthHasItsOwnLabels tests extra_labels and disabled_labels of bandwidth, which are not those of http_latency.
+func TestBandwidthHasItsOwnLabels(t *testing.T) {
+	env := plugintest.Env()
+	env.Metadata = []byte(`{"disabled_labels":{"bandwidth":["node"]}}`)
+	env.Attr = []byte(`{"metrics":{"bandwidth":{"extra_labels":[{"user":"$arg_user"}]}}}`)
+	in := plugintest.NewEnv(t, name, `{}`, env).(plugin.Logger)
+	ex := plugintest.Request("GET", "/hello?user=jack")
+	fill(ex)
+	ex.BytesIn, ex.BytesOut = 70, 900
+	in.Log(ex)
+	want := `
+# HELP apisix_bandwidth Total bandwidth in bytes consumed per service in APISIX
+# TYPE apisix_bandwidth counter
+apisix_bandwidth{consumer="",llm_model="",node="",request_llm_model="",request_type="traditional_http",route="1",service="2",type="egress",user="jack"} 900
+apisix_bandwidth{consumer="",llm_model="",node="",request_llm_model="",request_type="traditional_http",route="1",service="2",type="ingress",user="jack"} 70
+`
+	if err := testutil.CollectAndCompare(shared(t, env), strings.NewReader(want), "apisix_bandwidth"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestExpire tests plugin_attr.prometheus.metrics.NAME.expire: a series goes when it has not changed for that many seconds.
+func TestExpire(t *testing.T) {
+	env := plugintest.Env()
+	env.Attr = []byte(`{"metrics":{"http_status":{"expire":60}}}`)
+	in := plugintest.NewEnv(t, name, `{}`, env).(plugin.Logger)
+	m := shared(t, env)
+	now := time.Unix(1000, 0)
+	m.now = func() time.Time { return now }
+	log := func(status int) {
+		ex := exchange()
+		ex.Response.Status = status
+		in.Log(ex)
+	}
+	log(200)
+	log(404)
+	for _, step := range []struct {
+		name   string
+		after  time.Duration
+		status int // of a request before the scrape, 0 for none
+		want   int
+	}{
+		{"both are new", 0, 0, 2},
+		{"not long enough", 59 * time.Second, 200, 2},
+		{"one changed since", time.Second, 0, 1},
+		{"the other too", 60 * time.Second, 0, 0},
+		{"it comes back", 0, 200, 1},
+	} {
+		now = now.Add(step.after)
+		if step.status != 0 {
+			log(step.status)
+		}
+		if n := testutil.CollectAndCount(m, "apisix_http_status"); n != step.want {
+			t.Errorf("%s: %d series, want %d", step.name, n, step.want)
+		}
+	}
+	if n := testutil.CollectAndCount(m, "apisix_http_latency"); n == 0 {
+		t.Error("http_latency has no expire, but its series are gone")
+	}
+}
+
 func TestSeriesAreBounded(t *testing.T) {
-	tab := newTable[statusKey, count](100)
+	tab := newTable[statusKey](100, 0, (*count).total)
 	for i := range 1000 {
 		tab.get(statusKey{route: fmt.Sprint(i)}).add(1)
 	}
 	total := tab.spill.n.Load()
-	tab.each(func(_ statusKey, c *count) { total += c.n.Load() })
+	tab.each(time.Time{}, func(_ statusKey, c *count) { total += c.n.Load() })
 	if tab.size.Load() != 100 || total != 1000 || tab.overflow.Load() != 900 {
 		t.Errorf("%d series, %d counted, %d over", tab.size.Load(), total, tab.overflow.Load())
 	}
@@ -106,7 +167,7 @@ func TestConcurrentCounts(t *testing.T) {
 	}
 	wg.Wait()
 	var total uint64
-	shared(t, env).statuses.each(func(_ statusKey, c *count) { total += c.n.Load() })
+	shared(t, env).statuses.each(time.Time{}, func(_ statusKey, c *count) { total += c.n.Load() })
 	if total != 4000 {
 		t.Errorf("%d of 4000 requests were counted", total)
 	}

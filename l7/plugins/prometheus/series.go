@@ -2,9 +2,11 @@ package prometheus
 
 import (
 	"hash/maphash"
+	"maps"
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/sluice-gateway/sluice/l7/plugin"
 )
@@ -30,11 +32,24 @@ type count struct{ n atomic.Uint64 }
 
 func (c *count) add(n uint64) { c.n.Add(n) }
 
-// timing is what is measured for one set of labels.
+func (c *count) total() uint64 { return c.n.Load() }
+
+// timing is what takes how long for one set of labels.
 type timing struct {
 	request, upstream, gateway histogram
-	ingress, egress            atomic.Uint64
 }
+
+func (t *timing) total() (n uint64) {
+	for i := range t.request.buckets {
+		n += t.request.buckets[i].Load()
+	}
+	return n
+}
+
+// traffic is the bytes of one set of labels.
+type traffic struct{ ingress, egress atomic.Uint64 }
+
+func (t *traffic) total() uint64 { return t.ingress.Load() + t.egress.Load() }
 
 // maxBuckets is the most bounds of a histogram.
 const maxBuckets = 32
@@ -61,20 +76,29 @@ type table[K comparable, V any] struct {
 	shards [256]tableShard[K, V]
 	size   atomic.Int64
 	limit  int64
+	expire time.Duration   // a series that has not changed for that long is dropped; 0 keeps it
+	total  func(*V) uint64 // changes whenever the series does
 	// Overflow counts what went to spill because there are too many series.
 	overflow atomic.Uint64
 	spill    V
 }
 
 type tableShard[K comparable, V any] struct {
-	m  atomic.Pointer[map[K]*V]
+	m  atomic.Pointer[map[K]*series[V]]
 	mu sync.Mutex
 }
 
-func newTable[K comparable, V any](limit int64) *table[K, V] {
-	t := &table[K, V]{seed: maphash.MakeSeed(), limit: limit}
+// series is one set of labels. What expire needs belongs to the collector, so that counting costs no clock.
+type series[V any] struct {
+	v       V
+	total   uint64
+	changed time.Time
+}
+
+func newTable[K comparable, V any](limit int64, expire time.Duration, total func(*V) uint64) *table[K, V] {
+	t := &table[K, V]{seed: maphash.MakeSeed(), limit: limit, expire: expire, total: total}
 	for i := range t.shards {
-		t.shards[i].m.Store(&map[K]*V{})
+		t.shards[i].m.Store(&map[K]*series[V]{})
 	}
 	return t
 }
@@ -82,7 +106,7 @@ func newTable[K comparable, V any](limit int64) *table[K, V] {
 func (t *table[K, V]) get(k K) *V {
 	s := &t.shards[maphash.Comparable(t.seed, k)%uint64(len(t.shards))]
 	if v := (*s.m.Load())[k]; v != nil {
-		return v
+		return &v.v
 	}
 	return t.add(s, k)
 }
@@ -92,27 +116,50 @@ func (t *table[K, V]) add(s *tableShard[K, V], k K) *V {
 	defer s.mu.Unlock()
 	old := *s.m.Load()
 	if v := old[k]; v != nil {
-		return v
+		return &v.v
 	}
 	if t.size.Load() >= t.limit {
 		t.overflow.Add(1)
 		return &t.spill
 	}
 	t.size.Add(1)
-	grown := make(map[K]*V, len(old)+1)
-	for k, v := range old {
-		grown[k] = v
-	}
-	v := new(V)
+	grown := make(map[K]*series[V], len(old)+1)
+	maps.Copy(grown, old)
+	v := new(series[V])
 	grown[k] = v
 	s.m.Store(&grown)
-	return v
+	return &v.v
 }
 
-func (t *table[K, V]) each(f func(K, *V)) {
+// each calls f for every series. It first drops those that have not changed since expire ago, as far as calls of each have seen; a request that is just being counted
+// into such a series is lost. One call at a time.
+func (t *table[K, V]) each(now time.Time, f func(K, *V)) {
 	for i := range t.shards {
-		for k, v := range *t.shards[i].m.Load() {
-			f(k, v)
+		s := &t.shards[i]
+		if t.expire > 0 {
+			t.dropOld(s, now)
 		}
+		for k, v := range *s.m.Load() {
+			f(k, &v.v)
+		}
+	}
+}
+
+func (t *table[K, V]) dropOld(s *tableShard[K, V], now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := *s.m.Load()
+	kept := make(map[K]*series[V], len(old))
+	for k, v := range old {
+		if n := t.total(&v.v); n != v.total || v.changed.IsZero() {
+			v.total, v.changed = n, now
+		}
+		if now.Sub(v.changed) < t.expire {
+			kept[k] = v
+		}
+	}
+	if len(kept) < len(old) {
+		t.size.Add(int64(len(kept) - len(old)))
+		s.m.Store(&kept)
 	}
 }
