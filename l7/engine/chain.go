@@ -18,6 +18,7 @@ type Unit struct {
 	resource string
 	waits    bool
 	body     int64
+	bodyVars bool
 
 	rewriter     plugin.Rewriter
 	accesser     plugin.Accesser
@@ -47,6 +48,10 @@ func NewUnit(def *plugin.Def, inst plugin.Instance, resource string, priority *i
 	if b, ok := inst.(plugin.BodyReader); ok {
 		u.body = b.RequestBody()
 	}
+	if b, ok := inst.(plugin.BodyVarsReader); ok {
+		u.bodyVars = b.ReadsBodyVars()
+	}
+	u.bodyVars = u.bodyVars || filter != nil && filter.NeedsBody()
 	u.rewriter, _ = inst.(plugin.Rewriter)
 	u.accesser, _ = inst.(plugin.Accesser)
 	u.beforeProxy, _ = inst.(plugin.BeforeProxier)
@@ -64,7 +69,7 @@ type Chain struct {
 	units                                                       []*Unit
 	rewrite, access, beforeProxy, headerFilter, bodyFilter, log []*Unit
 	consumerRewrite                                             []*Unit
-	// body is the most request body bytes that a unit wants buffered, 0 for none; bodyVars is set when a _meta.filter reads the body.
+	// body is the most request body bytes that a unit wants buffered, 0 for none; bodyVars is set when a variable of a unit or its _meta.filter reads the body.
 	body     int64
 	bodyVars bool
 }
@@ -104,9 +109,7 @@ func NewChain(units []*Unit) *Chain {
 			c.log = append(c.log, u)
 		}
 		c.body = max(c.body, u.body)
-		if u.filter != nil && u.filter.NeedsBody() {
-			c.bodyVars = true
-		}
+		c.bodyVars = c.bodyVars || u.bodyVars
 	}
 	return c
 }

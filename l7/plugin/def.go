@@ -84,6 +84,12 @@ type BodyReader interface {
 	RequestBody() int64
 }
 
+// BodyVarsReader is implemented by instances whose configuration may name variables that read the request body (VarNeedsBody). The engine
+// then buffers the body before the rewrite phase, up to the bound for conditions on bodies.
+type BodyVarsReader interface {
+	ReadsBodyVars() bool
+}
+
 // Closer is implemented by instances that hold something; the engine calls Close when no published configuration uses the instance any more.
 type Closer interface {
 	Close()

@@ -17,6 +17,8 @@ import (
 type Key struct {
 	prefix []byte
 	value  func(ex *plugin.Exchange) ([]byte, bool)
+
+	needsBody bool
 }
 
 // NewKey compiles a key. keyType is var, var_combination or constant; group, when not empty, replaces resource and checksum.
@@ -33,9 +35,10 @@ func NewKey(keyType, key, group, resource string, conf []byte) (*Key, error) {
 	}
 	switch keyType {
 	case "", "var":
-		k.value = plugin.CompileVar(key)
+		k.value, k.needsBody = plugin.CompileVar(key), plugin.VarNeedsBody(key)
 	case "var_combination":
 		t := plugin.CompileTemplate(key)
+		k.needsBody = t.NeedsBody()
 		k.value = func(ex *plugin.Exchange) ([]byte, bool) {
 			v, n := t.Eval(ex)
 			return v, n > 0
@@ -47,6 +50,9 @@ func NewKey(keyType, key, group, resource string, conf []byte) (*Key, error) {
 	}
 	return k, nil
 }
+
+// NeedsBody tells whether the key reads the request body.
+func (k *Key) NeedsBody() bool { return k.needsBody }
 
 // canonical is conf without insignificant space and with its names in order: writing the same down differently starts no new counter.
 func canonical(conf []byte) ([]byte, error) {
@@ -106,6 +112,9 @@ func ParseNumber(raw []byte, zero bool) (Number, error) {
 	}
 	return Number{fixed: n, zero: zero}, nil
 }
+
+// NeedsBody tells whether the number reads the request body.
+func (n *Number) NeedsBody() bool { return n.template != nil && n.template.NeedsBody() }
 
 // Of is the value for an exchange; a template that gives no usable number is an error.
 func (n *Number) Of(ex *plugin.Exchange) (int64, error) {

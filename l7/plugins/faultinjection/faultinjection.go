@@ -103,8 +103,6 @@ const (
 	maxDelay = 24 * time.Hour
 	// maxStatus is the greatest number that fits a status line (RFC 9112 section 4); the schema of APISIX names no limit.
 	maxStatus = 999
-	// maxBody bounds a body that is buffered for conditions and texts.
-	maxBody = 1 << 20
 )
 
 func newInjector(raw []byte, _ *plugin.Env) (plugin.Instance, error) {
@@ -152,17 +150,12 @@ func newInjector(raw []byte, _ *plugin.Env) (plugin.Instance, error) {
 }
 
 var (
-	_ plugin.Rewriter   = (*injector)(nil)
-	_ plugin.BodyReader = (*injector)(nil)
+	_ plugin.Rewriter       = (*injector)(nil)
+	_ plugin.BodyVarsReader = (*injector)(nil)
 )
 
-// RequestBody implements plugin.BodyReader for conditions and texts that read the body.
-func (in *injector) RequestBody() int64 {
-	if in.readsBody {
-		return maxBody
-	}
-	return 0
-}
+// ReadsBodyVars implements plugin.BodyVarsReader for conditions and texts.
+func (in *injector) ReadsBodyVars() bool { return in.readsBody }
 
 // Rewrite injects the faults: the delay comes first, also before an abort.
 func (in *injector) Rewrite(ex *plugin.Exchange) (*plugin.Reply, error) {

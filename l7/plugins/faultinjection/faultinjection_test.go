@@ -86,21 +86,21 @@ func TestPercentage(t *testing.T) {
 	}
 }
 
-func TestRequestBody(t *testing.T) {
+func TestReadsBodyVars(t *testing.T) {
 	for _, c := range []struct {
 		conf string
-		want int64
+		want bool
 	}{
-		{`{"abort":{"http_status":403}}`, 0},
-		{`{"abort":{"http_status":403,"body":"$arg_a","vars":[[["arg_a","==","b"]]]}}`, 0},
-		{`{"abort":{"http_status":403,"vars":[[["post_arg_a","==","b"]]]}}`, maxBody},
-		{`{"delay":{"duration":1,"vars":[[["arg_a","==","b"]],[["post_arg.a","==","b"]]]}}`, maxBody},
-		{`{"abort":{"http_status":403,"body":"$post_arg_a"}}`, maxBody},
-		{`{"abort":{"http_status":403,"headers":{"a":"$post_arg_a"}}}`, maxBody},
+		{`{"abort":{"http_status":403}}`, false},
+		{`{"abort":{"http_status":403,"body":"$arg_a","vars":[[["arg_a","==","b"]]]}}`, false},
+		{`{"abort":{"http_status":403,"vars":[[["post_arg_a","==","b"]]]}}`, true},
+		{`{"delay":{"duration":1,"vars":[[["arg_a","==","b"]],[["post_arg.a","==","b"]]]}}`, true},
+		{`{"abort":{"http_status":403,"body":"$post_arg_a"}}`, true},
+		{`{"abort":{"http_status":403,"headers":{"a":"$post_arg_a"}}}`, true},
 	} {
 		t.Run(c.conf, func(t *testing.T) {
-			if got := plugintest.New(t, name, c.conf).(plugin.BodyReader).RequestBody(); got != c.want {
-				t.Errorf("got %d, want %d", got, c.want)
+			if got := plugintest.New(t, name, c.conf).(plugin.BodyVarsReader).ReadsBodyVars(); got != c.want {
+				t.Errorf("got %v, want %v", got, c.want)
 			}
 		})
 	}

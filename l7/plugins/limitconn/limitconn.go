@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -105,6 +106,11 @@ func newLimiter(raw []byte, env *plugin.Env) (plugin.Instance, error) {
 		}
 	}
 	return l, nil
+}
+
+// ReadsBodyVars implements plugin.BodyVarsReader for keys and numbers.
+func (l *limiter) ReadsBodyVars() bool {
+	return slices.ContainsFunc(l.quotas, func(q quota) bool { return q.key.NeedsBody() || q.conn.NeedsBody() || q.burst.NeedsBody() })
 }
 
 // maxDelay bounds a delay, so that nanoseconds do not overflow.

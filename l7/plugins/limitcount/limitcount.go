@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -174,7 +175,15 @@ func (h headers) prefixed(p string) headers {
 	return headers{one(h.Limit), one(h.Remaining), one(h.Reset)}
 }
 
-var _ plugin.Accesser = (*limiter)(nil)
+var (
+	_ plugin.Accesser       = (*limiter)(nil)
+	_ plugin.BodyVarsReader = (*limiter)(nil)
+)
+
+// ReadsBodyVars implements plugin.BodyVarsReader for keys and numbers.
+func (l *limiter) ReadsBodyVars() bool {
+	return slices.ContainsFunc(l.quotas, func(q quota) bool { return q.key.NeedsBody() || q.count.NeedsBody() || q.window.NeedsBody() })
+}
 
 // share is what a quota comes to for one request.
 type share struct {

@@ -58,6 +58,9 @@ func newLimiter(raw []byte, env *plugin.Env) (plugin.Instance, error) {
 	return l, nil
 }
 
+// ReadsBodyVars implements plugin.BodyVarsReader for the key.
+func (l *limiter) ReadsBodyVars() bool { return l.key.NeedsBody() }
+
 var _ plugin.Accesser = (*limiter)(nil)
 
 // Access lets the request through, late or not at all.

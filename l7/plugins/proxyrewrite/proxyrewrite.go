@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -78,7 +79,20 @@ func newRewriter(raw []byte, _ *plugin.Env) (plugin.Instance, error) {
 	return r, err
 }
 
-var _ plugin.Rewriter = (*rewriter)(nil)
+var (
+	_ plugin.Rewriter       = (*rewriter)(nil)
+	_ plugin.BodyVarsReader = (*rewriter)(nil)
+)
+
+// ReadsBodyVars implements plugin.BodyVarsReader for uri and headers.
+func (r *rewriter) ReadsBodyVars() bool {
+	if r.uri != nil && slices.ContainsFunc(r.uri.parts, func(p uriPart) bool { return p.v != nil && p.v.NeedsBody() }) {
+		return true
+	}
+	return slices.ContainsFunc(r.ops, func(o headerOp) bool {
+		return slices.ContainsFunc(o.values, func(v value) bool { return v.template.NeedsBody() })
+	})
+}
 
 // Rewrite changes the request.
 func (r *rewriter) Rewrite(ex *plugin.Exchange) (*plugin.Reply, error) {

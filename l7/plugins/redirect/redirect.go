@@ -73,7 +73,13 @@ func newRedirect(raw []byte, env *plugin.Env) (plugin.Instance, error) {
 	return r, nil
 }
 
-var _ plugin.Rewriter = (*redirect)(nil)
+var (
+	_ plugin.Rewriter       = (*redirect)(nil)
+	_ plugin.BodyVarsReader = (*redirect)(nil)
+)
+
+// ReadsBodyVars implements plugin.BodyVarsReader for uri.
+func (r *redirect) ReadsBodyVars() bool { return r.uri != nil && r.uri.NeedsBody() }
 
 // Rewrite answers with the redirect, or lets the request pass when nothing applies.
 func (r *redirect) Rewrite(ex *plugin.Exchange) (*plugin.Reply, error) {

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -108,7 +109,13 @@ type held struct {
 var (
 	_ plugin.HeaderFilterer = (*rewriter)(nil)
 	_ plugin.BodyFilterer   = (*rewriter)(nil)
+	_ plugin.BodyVarsReader = (*rewriter)(nil)
 )
+
+// ReadsBodyVars implements plugin.BodyVarsReader for the condition and the headers.
+func (r *rewriter) ReadsBodyVars() bool {
+	return r.vars != nil && r.vars.NeedsBody() || slices.ContainsFunc(r.ops, func(o headerOp) bool { return o.value != nil && o.value.NeedsBody() })
+}
 
 // HeaderFilter changes the head when the condition holds.
 func (r *rewriter) HeaderFilter(ex *plugin.Exchange) error {
