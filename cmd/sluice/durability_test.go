@@ -10,7 +10,9 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -232,4 +234,32 @@ func BenchmarkPutAmong10000(b *testing.B) {
 		worst = max(worst, time.Since(start))
 	}
 	b.ReportMetric(float64(worst.Microseconds())/1000, "worst-ms")
+}
+
+// TestSignals tests that signals which other gateways take for a reload or an upgrade do not end this one, and that SIGQUIT stops it in order.
+func TestSignals(t *testing.T) {
+	p := startProcess(t, t.TempDir(), "")
+	p.put("/routes/1", `{"uri":"/hello","plugins":{"fault-injection":{"abort":{"http_status":200,"body":"hello"}}}}`)
+	for _, s := range []syscall.Signal{syscall.SIGHUP, syscall.SIGUSR2, syscall.SIGUSR1, syscall.SIGHUP} {
+		if err := p.cmd.Process.Signal(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for !strings.Contains(p.log(), `signal=hangup`) || !strings.Contains(p.log(), `signal="user defined signal 2"`) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the log does not tell about the signals:\n%s", p.log())
+		}
+		runtime.Gosched()
+	}
+	if status, body, _ := p.get("http", "/hello"); status != 200 || body != "hello" {
+		t.Errorf("%d %s", status, body)
+	}
+	if err := p.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
+		t.Fatal(err)
+	}
+	<-p.done
+	if p.err != nil || !strings.Contains(p.log(), "msg=stopping") {
+		t.Errorf("the gateway ended with %v\n%s", p.err, p.log())
+	}
 }

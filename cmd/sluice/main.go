@@ -53,7 +53,7 @@ func commands() []command {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
 	// A second signal ends the process at once, as without a handler.
 	context.AfterFunc(ctx, stop)
 	os.Exit(dispatch(ctx, &env{os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.LookupEnv}))
@@ -180,7 +180,7 @@ ports (defaults, TCP):
   7085  health, loopback           apisix.status, off unless configured
 
 exit codes:
-  0  success; also a clean stop after SIGINT or SIGTERM
+  0  success; also a clean stop after SIGINT, SIGTERM or SIGQUIT
   1  the configuration is wrong, or what was asked for failed
   2  the command line is wrong
 

@@ -37,8 +37,9 @@ import (
 
 const runUsage = `usage: sluice run [--config FILE]
 
-Start the gateway and serve until SIGINT or SIGTERM; open requests may then take sluice.shutdown_timeout to
-finish, and a second signal ends the process at once. SIGUSR1 reopens the access log, for log rotation.
+Start the gateway and serve until SIGINT, SIGTERM or SIGQUIT; open requests may then take sluice.shutdown_timeout
+to finish, and a second signal ends the process at once. SIGUSR1 reopens the access log, for log rotation. SIGHUP
+and SIGUSR2 change nothing: resources change through the Admin API, the configuration file is read at a start.
 
 Without --config the built-in defaults serve: HTTP on 9080, the Admin API on 9180, both without TLS.
 
@@ -60,7 +61,10 @@ func cmdRun(ctx context.Context, e *env, args []string) int {
 	if !ok {
 		return exitError
 	}
-	g := &gateway{conf: conf, env: e, logger: newLogger(e, conf.Sluice.Log)}
+	g := &gateway{conf: conf, env: e, logger: newLogger(e, conf.Sluice.Log), signals: make(chan os.Signal, 4)}
+	// From now on: one that comes during the start must not end the process either.
+	signal.Notify(g.signals, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
+	defer signal.Stop(g.signals)
 	defer g.close()
 	if err := g.start(ctx); err != nil {
 		fmt.Fprintf(e.Stderr, "sluice: %v\n", err)
@@ -100,6 +104,7 @@ type gateway struct {
 	servers []*server
 	started time.Time
 	failed  chan error
+	signals chan os.Signal // those that do not end the process
 }
 
 // server is one of the gateway's own HTTP servers.
@@ -309,9 +314,6 @@ func (g *gateway) serve(what, addr string, h http.Handler) error {
 
 // wait serves until a signal comes or one of the servers fails.
 func (g *gateway) wait(ctx context.Context) error {
-	usr1 := make(chan os.Signal, 1)
-	signal.Notify(usr1, syscall.SIGUSR1)
-	defer signal.Stop(usr1)
 	g.logger.Info("ready", "data_dir", g.dataDir, "loops", g.plane.Loops(), "took", time.Since(g.started).Round(time.Millisecond))
 	for {
 		select {
@@ -320,14 +322,22 @@ func (g *gateway) wait(ctx context.Context) error {
 			return nil
 		case err := <-g.failed:
 			return err
-		case <-usr1:
-			if g.access == nil {
-				continue
-			}
-			if err := g.access.Reopen(); err != nil {
-				g.logger.Error("reopen access log failed", "err", err)
-			}
+		case s := <-g.signals:
+			g.signalled(s)
 		}
+	}
+}
+
+func (g *gateway) signalled(s os.Signal) {
+	if s != syscall.SIGUSR1 {
+		g.logger.Warn("signal changes nothing: resources change through the Admin API, the configuration file is read at a start", "signal", s.String())
+		return
+	}
+	if g.access == nil {
+		return
+	}
+	if err := g.access.Reopen(); err != nil {
+		g.logger.Error("reopen access log failed", "err", err)
 	}
 }
 
