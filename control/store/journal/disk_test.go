@@ -210,3 +210,85 @@ func TestDamageNotSaved(t *testing.T) {
 		t.Errorf("files are %v", names)
 	}
 }
+
+// TestRemovedWhileOpen tests that nothing is acknowledged that only a file without a name holds.
+func TestRemovedWhileOpen(t *testing.T) {
+	values := func(t *testing.T, dir string) int {
+		t.Helper()
+		s := mustOpen(t, dir)
+		defer s.Close()
+		return len(content(t, s))
+	}
+	t.Run("the file", func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "store")
+		s := mustOpen(t, dir)
+		for i := range 3 {
+			if err := putBytes(t, s, i, 100); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Remove(filepath.Join(dir, "journal")); err != nil {
+			t.Fatal(err)
+		}
+		if err := putBytes(t, s, 3, 100); err != nil {
+			t.Fatalf("the store could have been written again: %v", err)
+		}
+		s.Close()
+		if n := values(t, dir); n != 4 {
+			t.Errorf("%d of 4 objects are there after a restart", n)
+		}
+	})
+	t.Run("the directory", func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "store")
+		s := mustOpen(t, dir)
+		if err := putBytes(t, s, 1, 100); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		err := putBytes(t, s, 2, 100)
+		if err == nil || !strings.Contains(err.Error(), "removed while the gateway ran") || !strings.Contains(err.Error(), "no such file") {
+			t.Fatalf("got %v, want an error that tells what happened", err)
+		}
+		if n := len(content(t, s)); n != 1 {
+			t.Errorf("%d objects are read, want the acknowledged one", n)
+		}
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := putBytes(t, s, 3, 100); err != nil {
+			t.Fatalf("the directory is back: %v", err)
+		}
+		s.Close()
+		if n := values(t, dir); n != 2 {
+			t.Errorf("%d of 2 objects are there after a restart", n)
+		}
+	})
+	t.Run("another file", func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "store")
+		s := mustOpen(t, dir)
+		if err := putBytes(t, s, 1, 100); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, "journal")
+		backup, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, backup, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := putBytes(t, s, 2, 100); err == nil || !strings.Contains(err.Error(), "another file took the place") {
+				t.Fatalf("got %v, want an error that tells what happened", err)
+			}
+		}
+		if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, backup) {
+			t.Errorf("the file in its place was written to (%v)", err)
+		}
+	})
+}

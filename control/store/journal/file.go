@@ -17,9 +17,20 @@ type filesystem interface {
 	create(name string) (file, error)
 	rename(from, to string) error
 	remove(name string) error
+	// holds tells what the name stands for, seen from the open file f.
+	holds(name string, f file) (holder, error)
 	// syncDir makes the names in the directory durable.
 	syncDir(name string) error
 }
+
+// holder is what a name stands for.
+type holder uint8
+
+const (
+	holdsFile    holder = iota // the file in question
+	holdsNothing               // the file was removed, so what is written to it is lost when it is closed
+	holdsOther                 // another file took its place
+)
 
 // file is an open file for writing.
 type file interface {
@@ -45,6 +56,24 @@ func (disk) open(name string) (file, error) {
 func (disk) create(name string) (file, error) {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	return diskFile{f}, err
+}
+
+func (disk) holds(name string, f file) (holder, error) {
+	there, err := os.Stat(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return holdsNothing, nil
+	}
+	if err != nil {
+		return holdsNothing, err
+	}
+	mine, err := f.(diskFile).Stat()
+	if err != nil {
+		return holdsNothing, err
+	}
+	if os.SameFile(there, mine) {
+		return holdsFile, nil
+	}
+	return holdsOther, nil
 }
 
 func (disk) syncDir(name string) error {

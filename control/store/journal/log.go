@@ -49,6 +49,15 @@ func (l *log) Append(recs []store.Record, live func() store.State) error {
 		}
 	}
 	err := classify(l.write(buf))
+	if errors.Is(err, errRemoved) {
+		// Everything that was in the file is in memory too.
+		if again := l.rewrite(live()); again != nil {
+			err = fmt.Errorf("%w, and it cannot be written again: %w", err, again)
+		} else {
+			l.logger.Warn("store was removed, wrote it again", "path", l.path())
+			err = classify(l.write(buf))
+		}
+	}
 	if errors.Is(err, store.ErrNoSpace) {
 		// Overwritten and deleted values may be what fills the disk.
 		if state := live(); l.size > 2*imageSize(state) && l.rewrite(state) == nil {
@@ -78,7 +87,28 @@ func (l *log) write(buf []byte) error {
 		_ = l.f.Truncate(l.size)
 		return err
 	}
+	if err := l.stillThere(); err != nil {
+		_ = l.f.Truncate(l.size)
+		return err
+	}
 	l.size += int64(len(buf))
+	return nil
+}
+
+var errRemoved = errors.New("the file was removed while the gateway ran")
+
+// stillThere is an error when the file has lost its name: what is written to it is not there after a restart.
+func (l *log) stillThere() error {
+	held, err := l.fs.holds(l.path(), l.f)
+	switch {
+	case err != nil:
+		return err
+	case held == holdsNothing:
+		return errRemoved
+	case held == holdsOther:
+		// It may be what an operator has restored; writing over it would be worse than writing nothing.
+		return fmt.Errorf("another file took the place of %s while the gateway ran: restart to use it, or remove it to go on", l.path())
+	}
 	return nil
 }
 

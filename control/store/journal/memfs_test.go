@@ -128,6 +128,18 @@ func (m *memFS) remove(name string) error {
 	return nil
 }
 
+func (m *memFS) holds(name string, f file) (holder, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch m.names[name] {
+	case f.(*memFile).f:
+		return holdsFile, nil
+	case nil:
+		return holdsNothing, nil
+	}
+	return holdsOther, nil
+}
+
 func (m *memFS) syncDir(dir string) error {
 	if err := m.step("syncDir"); err != nil {
 		return err
