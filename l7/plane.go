@@ -118,6 +118,9 @@ func (p *Plane) Panics() uint64 { return p.engine.Panics.Load() }
 // Faults counts plugin errors.
 func (p *Plane) Faults() uint64 { return p.engine.Faults.Load() }
 
+// SharedObject returns the object of that name that plugins share, made the first time.
+func (p *Plane) SharedObject(name string, mk func() any) any { return p.units.Shared(name, mk) }
+
 // Shared lists the objects that plugins share, by name.
 func (p *Plane) Shared() map[string]any { return p.units.allShared() }
 

@@ -45,11 +45,13 @@ var importRules = []importRule{
 
 	{prefix: "l4", allow: []string{"l4", "bpf", "control/snapshot"}},
 	{prefix: "l4/maglev"},
-	{prefix: "l4/userspace", allow: []string{"l4", "bpf", "control/snapshot", "l7/plugin"}},
+	{prefix: "l4/userspace", allow: []string{"l4", "bpf", "control/snapshot", "l7/plugin", "l7/upstream", "l7/certs", "l7/proxyproto", "l7/listen"}},
 
 	{prefix: "l7", allow: []string{"l7", "control/snapshot", "l4/maglev"}, deny: []string{"l7/plugins"}},
 	{prefix: "l7/h1"},
 	{prefix: "l7/h1/h1test", allow: []string{"l7/h1"}},
+	{prefix: "l7/proxyproto"},
+	{prefix: "l7/certs", allow: []string{"control/snapshot"}},
 	{prefix: "l7/plugin", allow: []string{"l7/plugin"}},
 	{prefix: "l7/plugins", allow: []string{"l7/plugin"}, self: true},
 

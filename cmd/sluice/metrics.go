@@ -45,6 +45,9 @@ func (g *gateway) metricsHandler() http.Handler {
 	reg := client.NewRegistry()
 	reg.MustRegister(&gatewayCollector{g}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	reg.MustRegister(&sharedCollector{g})
+	if g.streams != nil {
+		reg.MustRegister(&streamCollector{g.streams})
+	}
 	m := http.NewServeMux()
 	m.Handle("GET "+g.conf.Prometheus.ExportURI, promhttp.HandlerFor(reg, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 30 * time.Second}))
 	return m

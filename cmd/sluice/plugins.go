@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"github.com/sluice-gateway/sluice/control/compile"
 	"github.com/sluice-gateway/sluice/control/reconcile"
 	"github.com/sluice-gateway/sluice/control/schema"
 	"github.com/sluice-gateway/sluice/control/snapshot"
+	"github.com/sluice-gateway/sluice/l4/userspace"
 	"github.com/sluice-gateway/sluice/l7"
 	"github.com/sluice-gateway/sluice/l7/plugin"
 )
@@ -22,14 +24,17 @@ type pluginSet struct {
 }
 
 // newPluginSet compiles the schemas of every registered plugin that enabled names; nil enables all.
-func newPluginSet(enabled []string, attr map[string]json.RawMessage) (*pluginSet, []string, error) {
+// stream does the same for stream routes.
+func newPluginSet(enabled, stream []string, attr map[string]json.RawMessage) (*pluginSet, []string, error) {
 	s := &pluginSet{byName: map[string]*compile.PluginInfo{}}
 	on := map[string]bool{}
 	for _, name := range enabled {
 		on[name] = true
 	}
 	for _, d := range plugin.All() {
-		if enabled != nil && !on[d.Name] {
+		http := enabled == nil || on[d.Name]
+		inStreams := d.Stream && (stream == nil || slices.Contains(stream, d.Name))
+		if !http && !inStreams {
 			continue
 		}
 		delete(on, d.Name)
@@ -37,6 +42,7 @@ func newPluginSet(enabled []string, attr map[string]json.RawMessage) (*pluginSet
 		if err != nil {
 			return nil, nil, err
 		}
+		info.HTTP, info.Stream = http, inStreams
 		s.all = append(s.all, info)
 		s.byName[d.Name] = info
 	}
@@ -50,7 +56,7 @@ func newPluginSet(enabled []string, attr map[string]json.RawMessage) (*pluginSet
 }
 
 func pluginInfo(d *plugin.Def, attr json.RawMessage) (*compile.PluginInfo, error) {
-	info := &compile.PluginInfo{Name: d.Name, Version: d.Version, Priority: d.Priority, Auth: d.Auth, HTTP: true, ConsumerKeyField: d.ConsumerKeyField}
+	info := &compile.PluginInfo{Name: d.Name, Version: d.Version, Priority: d.Priority, Auth: d.Auth, ConsumerKeyField: d.ConsumerKeyField}
 	for _, part := range []struct {
 		doc []byte
 		to  **schema.Schema
@@ -107,6 +113,18 @@ type httpPlane struct{ *l7.Plane }
 
 // Prepare implements reconcile.Plane.
 func (p httpPlane) Prepare(ctx context.Context, s *snapshot.Snapshot) (reconcile.Prepared, error) {
+	n, err := p.Plane.Prepare(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// streamPlane is the plane of stream routes as the controller sees it.
+type streamPlane struct{ *userspace.Plane }
+
+// Prepare implements reconcile.Plane.
+func (p streamPlane) Prepare(ctx context.Context, s *snapshot.Snapshot) (reconcile.Prepared, error) {
 	n, err := p.Plane.Prepare(ctx, s)
 	if err != nil {
 		return nil, err

@@ -23,6 +23,7 @@ import (
 	"github.com/sluice-gateway/sluice/control/reconcile"
 	"github.com/sluice-gateway/sluice/control/statusapi"
 	"github.com/sluice-gateway/sluice/control/store/journal"
+	"github.com/sluice-gateway/sluice/l4/userspace"
 	"github.com/sluice-gateway/sluice/l7"
 	"github.com/sluice-gateway/sluice/l7/accesslog"
 	"github.com/sluice-gateway/sluice/l7/engine"
@@ -98,6 +99,7 @@ type gateway struct {
 	dataDir string
 	store   *journal.Store
 	plane   *l7.Plane
+	streams *userspace.Plane // nil when proxy_mode has no stream
 	ctl     *reconcile.Controller
 	access  *accesslog.Log
 	plugins *pluginSet
@@ -137,7 +139,7 @@ func (g *gateway) start(ctx context.Context) (err error) {
 		return err
 	}
 	var unknown []string
-	if g.plugins, unknown, err = newPluginSet(c.Plugins, attr); err != nil {
+	if g.plugins, unknown, err = newPluginSet(c.Plugins, c.StreamPlugins, attr); err != nil {
 		return err
 	}
 	if len(unknown) > 0 {
@@ -158,20 +160,27 @@ func (g *gateway) start(ctx context.Context) (err error) {
 	if err := g.startPlane(attr); err != nil {
 		return err
 	}
-	g.ctl = reconcile.New(g.store, compiler, g.logger, httpPlane{g.plane})
+	planes := []reconcile.Plane{httpPlane{g.plane}}
+	if c.APISIX.ProxyMode.Stream() {
+		if err := g.startStreams(attr); err != nil {
+			return err
+		}
+		planes = append(planes, streamPlane{g.streams})
+	}
+	g.ctl = reconcile.New(g.store, compiler, g.logger, planes...)
 	if err := g.ctl.Start(ctx); err != nil {
 		return err
 	}
 	for _, p := range g.ctl.Status().Problems {
 		g.logger.Warn("object is not served as stored", "key", p.Key, "err", p.Err)
 	}
-	if s := g.ctl.Snapshot(); len(s.SSLs)+len(s.StreamRoutes) > 0 {
-		g.logger.Warn("TLS and stream routes are stored and checked, but this build serves plain HTTP only", "ssls", len(s.SSLs), "stream_routes", len(s.StreamRoutes))
-	}
 	if err := g.listen(); err != nil {
 		return err
 	}
 	g.plane.Start()
+	if g.streams != nil {
+		g.streams.Start()
+	}
 	return g.serveAPIs(compiler, keyring)
 }
 
@@ -195,10 +204,7 @@ func (g *gateway) startPlane(attr map[string]json.RawMessage) error {
 		Loop: loop.Config{HeaderTimeout: l.HeaderTimeout, BodyTimeout: l.BodyTimeout, WriteTimeout: l.WriteTimeout,
 			IdleTimeout: l.IdleTimeout, KeepaliveRequests: uint64(l.KeepaliveRequests),
 			MaxConns: connectionsPerLoop(l.MaxConnections, c.Sluice.L7.Loops, openFiles()), MaxBody: l.BodyBytes},
-		Loops: c.Sluice.L7.Loops,
-		Upstream: upstream.Options{Resolver: upstream.ResolverOptions{Servers: c.APISIX.DNSResolver, Valid: c.APISIX.DNSResolverValid,
-			Timeout: c.APISIX.ResolverTimeout, IPv6: c.APISIX.EnableIPv6, Search: c.APISIX.EnableResolvSearch}},
-		PluginAttr: attr, Logger: g.logger,
+		Loops: c.Sluice.L7.Loops, Upstream: g.upstreamOptions(), PluginAttr: attr, Logger: g.logger,
 	}
 	if path := c.Sluice.AccessLog.File(g.dataDir); path != "" {
 		a := c.Sluice.AccessLog
@@ -211,6 +217,13 @@ func (g *gateway) startPlane(attr map[string]json.RawMessage) error {
 	}
 	g.plane, err = l7.New(o)
 	return err
+}
+
+// upstreamOptions is how both planes resolve names.
+func (g *gateway) upstreamOptions() upstream.Options {
+	a := &g.conf.APISIX
+	return upstream.Options{Resolver: upstream.ResolverOptions{Servers: a.DNSResolver, Valid: a.DNSResolverValid, Timeout: a.ResolverTimeout, IPv6: a.EnableIPv6,
+		Search: a.EnableResolvSearch}}
 }
 
 // listen opens the proxy's ports before anything is told that the gateway runs.
@@ -232,7 +245,10 @@ func (g *gateway) listen() error {
 			g.logger.Info("listening", "what", "http", "addr", boundTo(files[0]))
 		}
 	}
-	return nil
+	if g.streams == nil {
+		return nil
+	}
+	return g.listenStreams()
 }
 
 // boundTo is the address that a listening socket really has, which matters when port 0 was asked for.
@@ -351,10 +367,21 @@ func (g *gateway) close() {
 			_ = s.http.Shutdown(ctx)
 		}
 	}
+	streamsDone := make(chan error, 1)
+	go func() {
+		if g.streams == nil {
+			streamsDone <- nil
+			return
+		}
+		streamsDone <- g.streams.Close(ctx)
+	}()
 	if g.plane != nil {
 		if err := g.plane.Close(ctx); err != nil {
 			g.logger.Warn("connections were cut at shutdown", "err", err)
 		}
+	}
+	if err := <-streamsDone; err != nil {
+		g.logger.Warn("stream connections were cut at shutdown", "err", err)
 	}
 	for _, s := range g.servers {
 		_ = s.http.Close()

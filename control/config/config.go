@@ -345,6 +345,7 @@ type Sluice struct {
 	Log             Log
 	AccessLog       AccessLog
 	L7              L7
+	L4              L4
 	Admin           AdminLimits
 }
 
@@ -400,6 +401,13 @@ type Limits struct {
 	KeepaliveRequests int // requests on one client connection; 0 means no limit
 	MaxConnections    int // client connections of the process; 0 derives it from the limit on open files
 	Pipelining        int // requests read ahead of the response being written
+}
+
+// L4 is the section sluice.l4: the bounds on connections of stream routes.
+type L4 struct {
+	MaxConnections int           // open TCP connections of the process
+	UDPSessions    int           // sessions of one UDP listener; the quietest makes room for another
+	HelloTimeout   time.Duration // a PROXY protocol header, a ClientHello or a TLS handshake
 }
 
 // AdminLimits is the section sluice.admin.

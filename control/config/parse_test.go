@@ -153,6 +153,7 @@ func TestParseWholeFile(t *testing.T) {
 				ResponseTimeout: 7 * time.Second, StallTimeout: 8500 * time.Millisecond,
 				KeepaliveRequests: 9, MaxConnections: 10, Pipelining: 11,
 			}},
+			L4:    L4{MaxConnections: 12, UDPSessions: 13, HelloTimeout: 14 * time.Second},
 			Admin: AdminLimits{BodyBytes: 3 << 20, JSONDepth: 32},
 		},
 	}

@@ -37,6 +37,11 @@ func (p *parser) sluice(s *section, c *Config) {
 	l7.integer("loops", &v.L7.Loops, 0, maxLoops)
 	p.limits(l7.object("limits"), &v.L7.Limits)
 
+	l4 := s.object("l4")
+	l4.integer("max_connections", &v.L4.MaxConnections, 1, 1<<30)
+	l4.integer("udp_sessions", &v.L4.UDPSessions, 1, 1<<24)
+	l4.duration("hello_timeout", &v.L4.HelloTimeout, time.Millisecond, maxWait)
+
 	admin := s.object("admin")
 	admin.size("body_bytes", &v.Admin.BodyBytes, kib, gib)
 	admin.integer("json_depth", &v.Admin.JSONDepth, 8, 10_000)

@@ -77,6 +77,30 @@ func free(addr string) error {
 	return ln.Close()
 }
 
+// UDP opens a UDP socket. One that is bound to every address tells for each datagram which address it was sent to, so that the answer can come from there.
+func UDP(addr string) (*net.UDPConn, error) {
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var serr error
+		err := c.Control(func(fd uintptr) {
+			if serr = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_PKTINFO, 1); serr != nil {
+				return
+			}
+			if domain, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DOMAIN); err == nil && domain == unix.AF_INET6 {
+				serr = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
+			}
+		})
+		if err != nil {
+			return err
+		}
+		return serr
+	}}
+	c, err := lc.ListenPacket(context.Background(), "udp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	return c.(*net.UDPConn), nil
+}
+
 // TCP opens one ordinary TCP listener, for the gateway's own HTTP servers.
 func TCP(addr string) (net.Listener, error) {
 	var lc net.ListenConfig

@@ -17,6 +17,9 @@ type Def struct {
 	Version string
 	// Auth marks an authentication plugin: it may stand in consumers and credentials, and it finds the consumer.
 	Auth bool
+	// Stream allows the plugin in stream routes. Its Rewrite and Access then also run for connections: of the Exchange only addresses, times, route, upstream and bytes mean
+	// something, and a Reply refuses the connection whatever it says. In place of Log a StreamLogger is called.
+	Stream bool
 	// PreferRoute makes a global rule skip this plugin for routes that configure it themselves (APISIX's run_policy).
 	PreferRoute bool
 	// Schema, ConsumerSchema and MetadataSchema are draft-07 JSON Schemas. The last two are nil where the plugin has none. A top-level
@@ -70,6 +73,11 @@ type BodyFilterer interface {
 // Logger runs when the exchange is over.
 type Logger interface {
 	Log(ex *Exchange)
+}
+
+// StreamLogger is implemented by instances whose log phase differs for connections of stream routes.
+type StreamLogger interface {
+	StreamLog(ex *Exchange)
 }
 
 // Waiter is implemented by instances whose Rewrite, Access or BeforeProxy may block. The engine runs those on a goroutine; HeaderFilter,

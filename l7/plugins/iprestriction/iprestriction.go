@@ -16,7 +16,7 @@ const name = "ip-restriction"
 var schema []byte
 
 func init() {
-	plugin.Register(plugin.Def{Name: name, Priority: 3000, Version: "0.1", Schema: schema, New: newRestriction})
+	plugin.Register(plugin.Def{Name: name, Priority: 3000, Stream: true, Version: "0.1", Schema: schema, New: newRestriction})
 }
 
 type restriction struct {

@@ -24,7 +24,7 @@ const name = "limit-conn"
 var confSchema []byte
 
 func init() {
-	plugin.Register(plugin.Def{Name: name, Priority: 1003, Version: "0.1", Schema: confSchema, New: newLimiter})
+	plugin.Register(plugin.Def{Name: name, Priority: 1003, Stream: true, Version: "0.1", Schema: confSchema, New: newLimiter})
 }
 
 type conf struct {

@@ -77,11 +77,13 @@ type Metrics struct {
 	statuses                      *table[statusKey, count]
 	timings                       *table[timingKey, timing]
 	traffics                      *table[timingKey, traffic]
-	bounds                        []int64 // nanoseconds
+	streams                       *table[string, count] // connections by stream route
+	bounds                        []int64               // nanoseconds
 	uppers                        []float64
 	statusExtra, timingExtra      []extra
 	trafficExtra                  []extra
 	status, latency, band, spills *client.Desc
+	stream                        *client.Desc
 	collecting                    sync.Mutex
 	now                           func() time.Time
 }
@@ -92,6 +94,7 @@ func newMetrics(a attributes) *Metrics {
 	m := &Metrics{uppers: a.DefaultBuckets, now: time.Now,
 		statuses: newTable[statusKey, count](maxSeries, a.expire("http_status"), (*count).total), statusExtra: extras(a.Metrics["http_status"].ExtraLabels),
 		timings: newTable[timingKey, timing](maxSeries, a.expire("http_latency"), (*timing).total), timingExtra: extras(a.Metrics["http_latency"].ExtraLabels),
+		streams:  newTable[string](maxSeries, a.expire("stream_connection_total"), (*count).total),
 		traffics: newTable[timingKey, traffic](maxSeries, a.expire("bandwidth"), (*traffic).total), trafficExtra: extras(a.Metrics["bandwidth"].ExtraLabels)}
 	for _, ms := range a.DefaultBuckets {
 		m.bounds = append(m.bounds, int64(ms*float64(time.Millisecond)))
@@ -109,13 +112,14 @@ func newMetrics(a attributes) *Metrics {
 		"consumer", "node", "request_type", "request_llm_model", "llm_model"), nil)
 	m.band = client.NewDesc(p+"bandwidth", "Total bandwidth in bytes consumed per service in APISIX", names(m.trafficExtra, "type", "route", "service",
 		"consumer", "node", "request_type", "request_llm_model", "llm_model"), nil)
+	m.stream = client.NewDesc(p+"stream_connection_total", "Total number of connections handled per stream route in APISIX", []string{"route"}, nil)
 	m.spills = client.NewDesc("sluice_metric_overflow_total", "Requests counted without labels because a metric has too many series.", []string{"metric"}, nil)
 	return m
 }
 
 // Describe implements client_golang's Collector.
 func (m *Metrics) Describe(ch chan<- *client.Desc) {
-	for _, d := range []*client.Desc{m.status, m.latency, m.band, m.spills} {
+	for _, d := range []*client.Desc{m.status, m.latency, m.band, m.stream, m.spills} {
 		ch <- d
 	}
 }
@@ -131,7 +135,11 @@ func (m *Metrics) Collect(ch chan<- client.Metric) {
 	m.statuses.each(now, statuses)
 	m.timings.each(now, timings)
 	m.traffics.each(now, traffics)
-	for name, n := range map[string]uint64{"http_status": m.statuses.overflow.Load(), "http_latency": m.timings.overflow.Load(), "bandwidth": m.traffics.overflow.Load()} {
+	m.streams.each(now, func(route string, c *count) {
+		ch <- client.MustNewConstMetric(m.stream, client.CounterValue, float64(c.n.Load()), valid([]string{route})...)
+	})
+	for name, n := range map[string]uint64{"http_status": m.statuses.overflow.Load(), "http_latency": m.timings.overflow.Load(), "bandwidth": m.traffics.overflow.Load(),
+		"stream_connection_total": m.streams.overflow.Load()} {
 		ch <- client.MustNewConstMetric(m.spills, client.CounterValue, float64(n), name)
 	}
 	if m.statuses.overflow.Load() > 0 {

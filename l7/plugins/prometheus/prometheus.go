@@ -20,7 +20,7 @@ var confSchema []byte
 var metadataSchema []byte
 
 func init() {
-	plugin.Register(plugin.Def{Name: name, Priority: 500, Version: "0.2", PreferRoute: true, Schema: confSchema, MetadataSchema: metadataSchema, New: newCounter})
+	plugin.Register(plugin.Def{Name: name, Priority: 500, Stream: true, Version: "0.2", PreferRoute: true, Schema: confSchema, MetadataSchema: metadataSchema, New: newCounter})
 }
 
 // conf is the plugin's configuration, metadata its plugin_metadata.
@@ -91,7 +91,19 @@ func newCounter(raw []byte, env *plugin.Env) (plugin.Instance, error) {
 	return c, nil
 }
 
-var _ plugin.Logger = (*counter)(nil)
+var (
+	_ plugin.Logger       = (*counter)(nil)
+	_ plugin.StreamLogger = (*counter)(nil)
+)
+
+// StreamLog counts a connection of a stream route.
+func (c *counter) StreamLog(ex *plugin.Exchange) {
+	route := ex.Route.ID
+	if c.conf.PreferName && ex.Route.Name != "" {
+		route = ex.Route.Name
+	}
+	c.metrics.streams.get(route).add(1)
+}
 
 // Log counts the exchange.
 func (c *counter) Log(ex *plugin.Exchange) {

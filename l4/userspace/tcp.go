@@ -1,0 +1,348 @@
+package userspace
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/sluice-gateway/sluice/l7/plugin"
+	"github.com/sluice-gateway/sluice/l7/proxyproto"
+	"github.com/sluice-gateway/sluice/l7/upstream"
+)
+
+// acceptRetry is how long to wait for descriptors.
+const acceptRetry = 50 * time.Millisecond
+
+func (p *Plane) acceptTCP(l TCPListener) {
+	for {
+		c, err := l.AcceptTCP()
+		if err != nil {
+			select {
+			case <-p.ending:
+				return
+			default:
+			}
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.ENOMEM) {
+				p.o.Logger.Warn("accept failed, waiting for connections to end", "err", err, "addr", l.Addr().String())
+				select {
+				case <-p.ending:
+					return
+				case <-time.After(acceptRetry):
+				}
+			}
+			continue
+		}
+		p.stats.Accepted.Add(1)
+		if p.stats.Active.Load() >= int64(p.o.MaxConns) {
+			p.refuse(ReasonLimit, "", nil)
+			_ = c.SetLinger(0)
+			_ = c.Close()
+			continue
+		}
+		p.stats.Active.Add(1)
+		p.wg.Add(1)
+		go func() {
+			defer p.wg.Done()
+			defer p.stats.Active.Add(-1)
+			p.serveTCP(l, c)
+		}()
+	}
+}
+
+// refuse counts what is not proxied. The reason is in the metrics; the log has the single cases for those who look for them.
+func (p *Plane) refuse(why Reason, route string, err error) {
+	p.stats.refused[why].Add(1)
+	p.o.Logger.Debug("stream refused", "reason", why.String(), "route_id", route, "err", err)
+}
+
+// session is one TCP connection of a client.
+type session struct {
+	p      *Plane
+	l      TCPListener
+	raw    *net.TCPConn
+	client end
+	// peer is who connected, from the client's address as far as it is known.
+	from, server netip.AddrPort
+	sni          string
+
+	route *route
+	node  *upstream.Node
+	ex    *plugin.Exchange // nil when nothing needs it
+	up    atomic.Pointer[net.TCPConn]
+}
+
+// abort cuts the connection.
+func (s *session) abort() {
+	_ = s.raw.SetLinger(0)
+	_ = s.raw.Close()
+	if up := s.up.Load(); up != nil {
+		_ = up.SetLinger(0)
+		_ = up.Close()
+	}
+}
+
+func (p *Plane) serveTCP(l TCPListener, c *net.TCPConn) {
+	s := &session{p: p, l: l, raw: c, client: end{raw: c, conn: c}, from: addrPort(c.RemoteAddr()), server: addrPort(c.LocalAddr())}
+	defer c.Close()
+	defer func() {
+		if v := recover(); v != nil {
+			p.o.Logger.Error("stream connection panicked", "err", v, "stack", string(debug.Stack()))
+		}
+	}()
+	if !p.enter(s) {
+		return
+	}
+	defer p.leave(s)
+	t := p.table.Load()
+	if why, err := s.identify(t); err != nil {
+		if !errors.Is(err, io.EOF) {
+			p.refuse(why, "", err)
+		}
+		return
+	}
+	r := t.match(s.from, s.server, s.sni)
+	if r == nil {
+		p.refuse(ReasonRoute, "", nil)
+		return
+	}
+	s.route = r
+	r.retain()
+	defer r.release()
+	r.stats.Total.Add(1)
+	r.stats.Active.Add(1)
+	defer r.stats.Active.Add(-1)
+	s.run()
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	t, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := t.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
+
+// identify finds out who the client is and which server name it asks for.
+func (s *session) identify(t *table) (Reason, error) {
+	if !s.l.ProxyProtocol && !s.l.TLS && !t.wantsSNI(s.server) {
+		return 0, nil
+	}
+	_ = s.raw.SetDeadline(time.Now().Add(s.p.o.HelloTimeout))
+	defer s.raw.SetDeadline(time.Time{})
+	if s.l.ProxyProtocol {
+		if err := s.readProxy(); err != nil {
+			return ReasonProxyProtocol, err
+		}
+	}
+	if s.l.TLS {
+		conn := tls.Server(&prefixConn{s.raw, s.client.pre}, s.p.certs.Config())
+		if err := conn.Handshake(); err != nil {
+			return ReasonTLS, err
+		}
+		s.client.conn, s.client.pre = conn, nil
+		s.sni = conn.ConnectionState().ServerName
+		return 0, nil
+	}
+	if t.wantsSNI(s.server) {
+		return ReasonTLS, s.peekHello()
+	}
+	return 0, nil
+}
+
+// readProxy reads the PROXY protocol header.
+func (s *session) readProxy() error {
+	buf := make([]byte, 0, proxyproto.MaxHeader)
+	for {
+		h, n, err := proxyproto.Parse(buf)
+		if err == nil {
+			s.client.pre = slices.Clone(buf[n:])
+			if h.Source.IsValid() && slices.ContainsFunc(s.p.o.TrustProxy, func(t netip.Prefix) bool { return t.Contains(s.from.Addr()) }) {
+				s.from = h.Source
+			}
+			return nil
+		}
+		if !errors.Is(err, proxyproto.ErrIncomplete) {
+			return err
+		}
+		n, err = s.raw.Read(buf[len(buf):cap(buf)])
+		if err != nil {
+			return err
+		}
+		buf = buf[:len(buf)+n]
+	}
+}
+
+// peekHello reads ahead until the server name is known. A client that says nothing may wait for the server to begin, and one that speaks something else than TLS has no server
+// name: both go to the routes without sni.
+func (s *session) peekHello() error {
+	buf := s.client.pre
+	for {
+		name, err := serverName(buf)
+		if !errors.Is(err, errHelloIncomplete) {
+			if err == nil {
+				s.sni = name
+			} else if !errors.Is(err, errNotTLS) {
+				return err
+			}
+			s.client.pre = buf
+			return nil
+		}
+		if len(buf) >= maxHello {
+			return errHelloTooLong
+		}
+		buf = slices.Grow(buf, 2048)
+		n, err := s.raw.Read(buf[len(buf):min(cap(buf), maxHello)])
+		buf = buf[:len(buf)+n]
+		if errors.Is(err, os.ErrDeadlineExceeded) && len(buf) == 0 {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// run proxies a connection that has a route.
+func (s *session) run() {
+	p, r := s.p, s.route
+	if len(r.units) > 0 || r.up != nil && r.up.NeedsKey() {
+		s.ex = p.exchange(r, s.from, s.server, addrPort(s.raw.RemoteAddr()))
+		defer func() {
+			s.ex.Now = plugin.Clock()
+			p.logPhase(r, s.ex)
+		}()
+		if err := p.admit(r, s.ex); err != nil {
+			p.refuse(ReasonPlugin, r.def.ID, err)
+			return
+		}
+		if d := s.ex.Delay; d > 0 {
+			select {
+			case <-p.ending:
+				return
+			case <-time.After(d):
+			}
+		}
+	}
+	node, err := s.connect()
+	if err != nil {
+		p.refuse(ReasonUpstream, r.def.ID, err)
+		if r.up != nil {
+			p.o.Logger.Warn("no node could be reached", "route_id", r.def.ID, "err", err)
+		}
+		return
+	}
+	defer r.up.Release(s.node)
+	up, down := relay(&s.client, node, max(r.up.Timeouts.Read, r.up.Timeouts.Send))
+	r.stats.BytesIn.Add(uint64(up))
+	r.stats.BytesOut.Add(uint64(down))
+	if s.ex != nil {
+		s.ex.BytesIn, s.ex.BytesOut = up, down
+		s.ex.Upstream.BytesOut, s.ex.Upstream.BytesIn = up, down
+	}
+}
+
+// exchange is what plugins and variables see of a connection.
+func (p *Plane) exchange(r *route, from, server, peer netip.AddrPort) *plugin.Exchange {
+	now := time.Now()
+	ex := &plugin.Exchange{Client: from, Peer: peer, Server: server, Route: r.info, WallStart: now}
+	ex.Start = plugin.ClockAt(now)
+	ex.Now = ex.Start
+	return ex
+}
+
+// connect picks a node and dials it, and tries others as the upstream's retries allow.
+func (s *session) connect() (*end, error) {
+	u := s.route.up
+	if u == nil {
+		return nil, errNoUpstream
+	}
+	pick := upstream.Pick{}
+	if s.ex != nil && u.NeedsKey() {
+		pick.Key = u.HashKey(s.ex)
+	}
+	begun := time.Now()
+	for tries := 0; ; tries++ {
+		now := time.Now()
+		pick.Now = plugin.ClockAt(now)
+		node, err := u.Pick(&pick)
+		if err != nil {
+			return nil, err
+		}
+		e, event, err := s.dial(node)
+		u.Report(node, event, time.Since(now), plugin.Clock())
+		if s.ex != nil {
+			s.ex.Upstream.Node, s.ex.Upstream.Addr = node.HostPort, node.Addr
+			s.ex.Upstream.Attempts = append(s.ex.Upstream.Attempts, plugin.Attempt{Addr: node.Addr, Started: pick.Now, Connected: plugin.Clock()})
+		}
+		if err == nil {
+			s.node = node
+			return e, nil
+		}
+		u.Release(node)
+		s.p.o.Logger.Debug("connect to upstream failed", "upstream", node.HostPort, "route_id", s.route.def.ID, "err", err)
+		if tries >= u.Retries() || u.RetryTimeout > 0 && time.Since(begun) >= u.RetryTimeout {
+			return nil, err
+		}
+	}
+}
+
+// dial connects to a node, with the PROXY protocol header and the TLS handshake that belong to it.
+func (s *session) dial(node *upstream.Node) (*end, upstream.Event, error) {
+	u := s.route.up
+	ctx, cancel := context.WithTimeout(context.Background(), u.Timeouts.Connect)
+	defer cancel()
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "tcp", node.Addr.String())
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, upstream.ConnectTimeout, err
+		}
+		return nil, upstream.ConnectError, err
+	}
+	raw := c.(*net.TCPConn)
+	s.up.Store(raw)
+	e := &end{raw: raw, conn: raw}
+	if s.l.ProxyProtocolOut {
+		if _, err := raw.Write(proxyproto.AppendV1(nil, proxyproto.Header{Source: s.from, Destination: s.server})); err != nil {
+			_ = raw.Close()
+			return nil, upstream.Reset, err
+		}
+	}
+	if s.route.tls != nil {
+		conf := s.route.tls
+		if name := serverNameOf(node); name != "" {
+			conf = conf.Clone()
+			conf.ServerName = name
+		}
+		conn := tls.Client(raw, conf)
+		if err := conn.HandshakeContext(ctx); err != nil {
+			_ = raw.Close()
+			return nil, upstream.ConnectError, err
+		}
+		e.conn = conn
+	}
+	return e, upstream.Success, nil
+}
+
+// serverNameOf is the server name for a node that is configured by name.
+func serverNameOf(n *upstream.Node) string {
+	host := strings.Trim(n.Host, "[]")
+	if _, err := netip.ParseAddr(host); err == nil {
+		return ""
+	}
+	return host
+}

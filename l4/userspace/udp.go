@@ -1,0 +1,358 @@
+package userspace
+
+import (
+	"container/list"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sluice-gateway/sluice/l7/plugin"
+	"github.com/sluice-gateway/sluice/l7/upstream"
+)
+
+// maxDatagram is the largest UDP payload.
+const maxDatagram = 65535
+
+// datagrams lends buffers, so that a session that waits has none.
+var datagrams = sync.Pool{New: func() any { b := make([]byte, maxDatagram); return &b }}
+
+// drainIdle is how long a session may be quiet once the listener has ended.
+const drainIdle = time.Second
+
+// udpListener is a UDP socket and its sessions. A session is what one client address sends to one address of ours; it has a socket of its own to its node, so that the node's
+// answers and the kernel's errors find their way back. The listener's goroutine reads what clients send, each session's what its node sends.
+type udpListener struct {
+	p     *Plane
+	c     *net.UDPConn
+	local netip.AddrPort // unspecified for every address
+
+	mu       sync.Mutex
+	sessions map[udpKey]*udpSession
+	quiet    list.List // of *udpSession; the front one has been quiet for longest
+	ended    bool
+}
+
+type udpKey struct {
+	client netip.AddrPort
+	local  netip.Addr // the address of ours that the client used
+}
+
+type udpSession struct {
+	l     *udpListener
+	key   udpKey
+	route *route
+	node  *upstream.Node
+	ex    *plugin.Exchange
+	up    *net.UDPConn
+	place *list.Element
+	// answerFrom makes answers leave from the address that the client used; nil where the socket has only one.
+	answerFrom []byte
+
+	idle     time.Duration
+	last     atomic.Int64 // plugin.Clock of the newest datagram
+	in, out  atomic.Uint64
+	answered atomic.Bool
+}
+
+func newUDPListener(p *Plane, c *net.UDPConn) *udpListener {
+	return &udpListener{p: p, c: c, local: c.LocalAddr().(*net.UDPAddr).AddrPort(), sessions: map[udpKey]*udpSession{}}
+}
+
+// read takes datagrams until the listener ends.
+func (l *udpListener) read() {
+	buf, oob := make([]byte, maxDatagram), make([]byte, 128)
+	for {
+		n, oobn, _, from, err := l.c.ReadMsgUDPAddrPort(buf, oob)
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
+				return
+			}
+			continue // an error that an earlier answer has caused, such as a client that is gone
+		}
+		local := l.local.Addr()
+		if local.IsUnspecified() {
+			local = destination(oob[:oobn])
+		}
+		l.datagram(buf[:n], udpKey{netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), local.Unmap()})
+	}
+}
+
+// datagram forwards one datagram of a client. A node that is known to be unreachable by now is replaced once.
+func (l *udpListener) datagram(b []byte, key udpKey) {
+	for range 2 {
+		s := l.session(key)
+		if s == nil {
+			return
+		}
+		s.last.Store(plugin.Clock())
+		_, err := s.up.Write(b)
+		if err == nil {
+			s.in.Add(uint64(len(b)))
+			return
+		}
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			return // too large, or no room in the socket: datagrams get lost
+		}
+		s.unreachable()
+	}
+}
+
+// session finds the session of a client or begins one; nil when it may not.
+func (l *udpListener) session(key udpKey) *udpSession {
+	l.mu.Lock()
+	s := l.sessions[key]
+	if s != nil {
+		l.quiet.MoveToBack(s.place)
+	}
+	l.mu.Unlock()
+	if s != nil {
+		return s
+	}
+	return l.begin(key)
+}
+
+func (l *udpListener) begin(key udpKey) *udpSession {
+	p := l.p
+	server := netip.AddrPortFrom(key.local, l.local.Port())
+	r := p.table.Load().match(key.client, server, "")
+	if r == nil {
+		p.refuse(ReasonRoute, "", nil)
+		return nil
+	}
+	r.retain()
+	s := &udpSession{l: l, key: key, route: r}
+	if err := s.open(server); err != nil {
+		why := ReasonUpstream
+		var refused *errRefused
+		if errors.As(err, &refused) {
+			why = ReasonPlugin
+		}
+		p.refuse(why, r.def.ID, err)
+		s.log()
+		r.release()
+		return nil
+	}
+	if l.local.Addr().IsUnspecified() {
+		s.answerFrom = source(key.local)
+	}
+	l.mu.Lock()
+	if l.ended || !p.enter(s) {
+		l.mu.Unlock()
+		s.close()
+		return nil
+	}
+	if len(l.sessions) >= p.o.MaxSessions {
+		oldest := l.quiet.Front().Value.(*udpSession)
+		l.forget(oldest)
+		p.stats.Evicted.Add(1)
+		_ = oldest.up.Close() // its goroutine does the rest
+	}
+	l.sessions[key], s.place = s, l.quiet.PushBack(s)
+	p.wg.Add(1)
+	l.mu.Unlock()
+	p.stats.Sessions.Add(1)
+	p.stats.SessionsTotal.Add(1)
+	r.stats.Total.Add(1)
+	r.stats.Active.Add(1)
+	s.last.Store(plugin.Clock())
+	go s.answers()
+	return s
+}
+
+// forget takes a session out of the table. The lock is held.
+func (l *udpListener) forget(s *udpSession) {
+	if l.sessions[s.key] == s {
+		delete(l.sessions, s.key)
+		l.quiet.Remove(s.place)
+	}
+}
+
+// open runs the plugins and picks a node.
+func (s *udpSession) open(server netip.AddrPort) error {
+	p, r := s.l.p, s.route
+	u := r.up
+	if len(r.units) > 0 || u != nil && u.NeedsKey() {
+		s.ex = p.exchange(r, s.key.client, server, s.key.client)
+		if err := p.admit(r, s.ex); err != nil {
+			return err
+		}
+	}
+	if u == nil {
+		return errNoUpstream
+	}
+	pick := upstream.Pick{Now: plugin.Clock()}
+	if u.NeedsKey() {
+		pick.Key = u.HashKey(s.ex)
+	}
+	node, err := u.Pick(&pick)
+	if err != nil {
+		return err
+	}
+	if s.up, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(node.Addr)); err != nil {
+		u.Report(node, upstream.ConnectError, 0, plugin.Clock())
+		u.Release(node)
+		return err
+	}
+	s.node, s.idle = node, max(u.Timeouts.Read, u.Timeouts.Send)
+	if s.ex != nil {
+		s.ex.Upstream.Node, s.ex.Upstream.Addr = node.HostPort, node.Addr
+	}
+	return nil
+}
+
+// answers passes on what the node sends until the session has been quiet for too long.
+func (s *udpSession) answers() {
+	l, p := s.l, s.l.p
+	defer p.wg.Done()
+	for {
+		_ = s.up.SetReadDeadline(time.Now().Add(s.left()))
+		err := s.answer()
+		switch {
+		case err == nil:
+			continue
+		case errors.Is(err, os.ErrDeadlineExceeded) && s.left() > 0:
+			continue
+		case errors.Is(err, syscall.ECONNREFUSED):
+			s.unreachable()
+		}
+		break
+	}
+	l.mu.Lock()
+	l.forget(s)
+	l.mu.Unlock()
+	p.leave(s)
+	p.stats.Sessions.Add(-1)
+	s.route.stats.Active.Add(-1)
+	s.route.stats.BytesIn.Add(s.in.Load())
+	s.route.stats.BytesOut.Add(s.out.Load())
+	s.close()
+}
+
+// left is how long the session may still be quiet.
+func (s *udpSession) left() time.Duration {
+	idle := s.idle
+	select {
+	case <-s.l.p.ending:
+		idle = min(idle, drainIdle)
+	default:
+	}
+	return idle - time.Duration(plugin.Clock()-s.last.Load())
+}
+
+// answer waits for one datagram of the node and sends it to the client.
+func (s *udpSession) answer() error {
+	rc, err := s.up.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var buf *[]byte
+	n := 0
+	werr := rc.Read(func(fd uintptr) bool {
+		b := datagrams.Get().(*[]byte)
+		for {
+			if n, err = unix.Read(int(fd), *b); err != unix.EINTR {
+				break
+			}
+		}
+		if err == unix.EAGAIN {
+			datagrams.Put(b)
+			return false
+		}
+		buf = b
+		return true
+	})
+	if buf == nil {
+		return werr
+	}
+	defer datagrams.Put(buf)
+	if err != nil {
+		return err
+	}
+	if !s.answered.Swap(true) {
+		s.route.up.Report(s.node, upstream.Success, 0, plugin.Clock())
+	}
+	s.last.Store(plugin.Clock())
+	if _, _, err := s.l.c.WriteMsgUDPAddrPort((*buf)[:n], s.answerFrom, s.key.client); err == nil {
+		s.out.Add(uint64(n))
+	} else if errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+// unreachable remembers that the node's port is closed and makes the client's next datagram begin anew.
+func (s *udpSession) unreachable() {
+	s.route.up.Report(s.node, upstream.ConnectError, 0, plugin.Clock())
+	s.l.mu.Lock()
+	s.l.forget(s)
+	s.l.mu.Unlock()
+	_ = s.up.Close()
+}
+
+// abort cuts the session.
+func (s *udpSession) abort() { _ = s.up.Close() }
+
+// close gives back what open has taken.
+func (s *udpSession) close() {
+	_ = s.up.Close()
+	s.route.up.Release(s.node)
+	if s.ex != nil {
+		s.ex.BytesIn, s.ex.BytesOut = int64(s.in.Load()), int64(s.out.Load())
+	}
+	s.log()
+	s.route.release()
+}
+
+func (s *udpSession) log() {
+	if s.ex != nil {
+		s.ex.Now = plugin.Clock()
+		s.l.p.logPhase(s.route, s.ex)
+	}
+}
+
+// end stops reading. Sessions go on for as long as answers come.
+func (l *udpListener) end() {
+	l.mu.Lock()
+	l.ended = true
+	for _, s := range l.sessions {
+		_ = s.up.SetReadDeadline(time.Now())
+	}
+	l.mu.Unlock()
+	_ = l.c.SetReadDeadline(time.Now())
+}
+
+// destination finds the address that a datagram was sent to in its control messages (IP_PKTINFO, IPV6_PKTINFO).
+func destination(oob []byte) netip.Addr {
+	for len(oob) > 0 {
+		h, data, rest, err := unix.ParseOneSocketControlMessage(oob)
+		if err != nil {
+			break
+		}
+		switch {
+		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
+			return netip.AddrFrom4([4]byte(data[8:12]))
+		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
+			return netip.AddrFrom16([16]byte(data[:16]))
+		}
+		oob = rest
+	}
+	return netip.IPv4Unspecified()
+}
+
+// source is the control message that makes a datagram leave from an address.
+func source(a netip.Addr) []byte {
+	switch {
+	case a.IsUnspecified():
+		return nil
+	case a.Is4():
+		return unix.PktInfo4(&unix.Inet4Pktinfo{Spec_dst: a.As4()})
+	}
+	return unix.PktInfo6(&unix.Inet6Pktinfo{Addr: a.As16()})
+}
