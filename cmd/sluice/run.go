@@ -156,7 +156,8 @@ func (g *gateway) start(ctx context.Context) (err error) {
 		}
 	}
 	compiler := compile.New(compile.Options{Plugins: g.plugins, Env: g.env.Getenv, Keyring: keyring, Logger: g.logger,
-		CheckVars: func(doc json.RawMessage) error { _, err := expr.Compile(doc); return err }})
+		CheckVars:     func(doc json.RawMessage) error { _, err := expr.Compile(doc); return err },
+		CheckProtocol: func(name string) error { return fmt.Errorf("unknown protocol [%s]", name) }})
 	if err := g.startPlane(attr); err != nil {
 		return err
 	}

@@ -76,6 +76,8 @@ type Options struct {
 	// CheckVars judges a condition expression (vars, _meta.filter); nil accepts all. Its errors are shown after
 	// "failed to validate the 'vars' expression: ".
 	CheckVars func(expr json.RawMessage) error
+	// CheckProtocol judges the protocol of a stream route that is written; nil accepts all.
+	CheckProtocol func(name string) error
 	// Logger receives what is worth knowing but is no problem of an object; nil discards.
 	Logger *slog.Logger
 }

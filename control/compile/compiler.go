@@ -14,6 +14,7 @@ type Compiler struct {
 	env       func(string) (string, bool)
 	keyring   *crypt.Keyring
 	checkVars func(json.RawMessage) error
+	checkProt func(name string) error
 	logger    *slog.Logger
 	// sealed are the fields that are encrypted at rest.
 	sealed map[sealedKey][]string
@@ -34,11 +35,15 @@ func New(o Options) *Compiler {
 		env:       o.Env,
 		keyring:   o.Keyring,
 		checkVars: o.CheckVars,
+		checkProt: o.CheckProtocol,
 		logger:    o.Logger,
 		sealed:    make(map[sealedKey][]string),
 	}
 	if c.checkVars == nil {
 		c.checkVars = func(json.RawMessage) error { return nil }
+	}
+	if c.checkProt == nil {
+		c.checkProt = func(string) error { return nil }
 	}
 	if c.logger == nil {
 		c.logger = slog.New(slog.DiscardHandler)

@@ -236,6 +236,11 @@ func (x *examination) streamRoute(object map[string]any) (*unit, error) {
 		return nil, err
 	}
 	if m.Protocol != nil {
+		if x.refs != nil {
+			if err := x.c.checkProt(m.Protocol.Name); err != nil {
+				return nil, err
+			}
+		}
 		if err := x.refSuperior(m.Protocol); err != nil {
 			return nil, err
 		}

@@ -3,7 +3,6 @@ package userspace
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -164,6 +163,11 @@ func (p *Plane) Prepare(_ context.Context, s *snapshot.Snapshot) (_ *Prepared, e
 	}()
 	list := make([]*route, 0, len(s.StreamRoutes))
 	for _, def := range s.StreamRoutes {
+		if def.Protocol != nil {
+			// The Admin API refuses it; another node or an older version may have stored it.
+			p.o.Logger.Warn("stream route is not served: it has a protocol", "route_id", def.ID)
+			continue
+		}
 		r := p.routes[def]
 		if r == nil || r.metadataChanged(p.snap.PluginMetadata, s.PluginMetadata) {
 			if r, err = p.compile(def, s, n.made); err != nil {
@@ -190,9 +194,6 @@ func (r *route) metadataChanged(was, is map[string]*snapshot.Metadata) bool {
 }
 
 func (p *Plane) compile(def *snapshot.StreamRoute, s *snapshot.Snapshot, made map[instanceKey]*instance) (*route, error) {
-	if def.Protocol != nil {
-		return nil, errors.New("protocol: xRPC protocols are not available in this build")
-	}
 	var up *upstream.Upstream
 	if def.Upstream != nil {
 		var err error
