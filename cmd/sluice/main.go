@@ -46,6 +46,7 @@ func commands() []command {
 	return []command{
 		{"run", "start the gateway", runUsage, cmdRun},
 		{"status", "ask the running gateway how it is", statusUsage, cmdStatus},
+		{"l4", "look at or remove what is in the kernel", l4Usage, cmdL4},
 		{"check", "check a configuration without starting anything", checkUsage, cmdCheck},
 		{"version", "print the version, the Go release and the commit", versionUsage, cmdVersion},
 		{"help", "print this text, or the help of a command", helpUsage, cmdHelp},

@@ -48,6 +48,9 @@ func (g *gateway) metricsHandler() http.Handler {
 	if g.streams != nil {
 		reg.MustRegister(&streamCollector{g.streams})
 	}
+	if g.steer != nil {
+		reg.MustRegister(&steerCollector{g.steer})
+	}
 	m := http.NewServeMux()
 	m.Handle("GET "+g.conf.Prometheus.ExportURI, promhttp.HandlerFor(reg, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 30 * time.Second}))
 	return m

@@ -23,6 +23,7 @@ import (
 	"github.com/sluice-gateway/sluice/control/reconcile"
 	"github.com/sluice-gateway/sluice/control/statusapi"
 	"github.com/sluice-gateway/sluice/control/store/journal"
+	"github.com/sluice-gateway/sluice/l4/steer"
 	"github.com/sluice-gateway/sluice/l4/userspace"
 	"github.com/sluice-gateway/sluice/l7"
 	"github.com/sluice-gateway/sluice/l7/accesslog"
@@ -100,6 +101,8 @@ type gateway struct {
 	store   *journal.Store
 	plane   *l7.Plane
 	streams *userspace.Plane // nil when proxy_mode has no stream
+	steer   *steer.Steerer   // nil when nothing is steered
+	sockets sockets          // the listeners by the names that sluice.l4.steer has for them
 	ctl     *reconcile.Controller
 	access  *accesslog.Log
 	plugins *pluginSet
@@ -182,6 +185,9 @@ func (g *gateway) start(ctx context.Context) (err error) {
 	if g.streams != nil {
 		g.streams.Start()
 	}
+	if err := g.startSteering(); err != nil {
+		return err
+	}
 	return g.serveAPIs(compiler, keyring)
 }
 
@@ -243,6 +249,7 @@ func (g *gateway) listen() error {
 			if err := g.plane.Listen(files); err != nil {
 				return fmt.Errorf("apisix.node_listen: %w", err)
 			}
+			g.sockets.add("http", a.Port, files[0])
 			g.logger.Info("listening", "what", "http", "addr", boundTo(files[0]))
 		}
 	}
@@ -395,6 +402,11 @@ func (g *gateway) close() {
 	if g.access != nil {
 		if err := g.access.Close(); err != nil {
 			g.logger.Error("close access log", "err", err)
+		}
+	}
+	if g.steer != nil {
+		if err := g.steer.Close(); err != nil {
+			g.logger.Error("close steering", "err", err)
 		}
 	}
 	if g.store != nil {

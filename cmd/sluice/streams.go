@@ -38,6 +38,7 @@ func (g *gateway) listenStreams() error {
 				return fmt.Errorf("apisix.stream_proxy.tcp: %w", err)
 			}
 			g.streams.ListenTCP(userspace.TCPListener{TCPListener: ln.(*net.TCPListener), TLS: s.TLS, ProxyProtocol: s.ProxyProtocol, ProxyProtocolOut: s.ProxyProtocolToUpstream})
+			g.sockets.add("tcp", port, ln.(*net.TCPListener))
 			g.logger.Info("listening", "what", "stream tcp", "addr", ln.Addr().String())
 		}
 	}
@@ -48,6 +49,7 @@ func (g *gateway) listenStreams() error {
 				return fmt.Errorf("apisix.stream_proxy.udp: %w", err)
 			}
 			g.streams.ListenUDP(c)
+			g.sockets.add("udp", port, c)
 			g.logger.Info("listening", "what", "stream udp", "addr", c.LocalAddr().String())
 		}
 	}

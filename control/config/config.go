@@ -408,6 +408,10 @@ type L4 struct {
 	MaxConnections int           // open TCP connections of the process
 	UDPSessions    int           // sessions of one UDP listener; the quietest makes room for another
 	HelloTimeout   time.Duration // a PROXY protocol header, a ClientHello or a TLS handshake
+	// PinDir is where BPF programs and maps are pinned: a folder on a BPF file system.
+	PinDir string
+	// Steer hands prefixes and ranges of ports to listeners by sk_lookup.
+	Steer []Steer
 }
 
 // AdminLimits is the section sluice.admin.

@@ -111,7 +111,7 @@ func Default() *Config {
 				Path: "logs/access.log", Format: defaultAccessLogFormat, Escape: "default",
 				BufferBytes: 16 * kib, FlushInterval: time.Second,
 			},
-			L4: L4{MaxConnections: 65536, UDPSessions: 16384, HelloTimeout: 10 * time.Second},
+			L4: L4{MaxConnections: 65536, UDPSessions: 16384, HelloTimeout: 10 * time.Second, PinDir: "/sys/fs/bpf/sluice"},
 			L7: L7{Limits: Limits{
 				HeaderBytes:         32 * kib,
 				HeaderFields:        100,

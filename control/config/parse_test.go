@@ -153,7 +153,11 @@ func TestParseWholeFile(t *testing.T) {
 				ResponseTimeout: 7 * time.Second, StallTimeout: 8500 * time.Millisecond,
 				KeepaliveRequests: 9, MaxConnections: 10, Pipelining: 11,
 			}},
-			L4:    L4{MaxConnections: 12, UDPSessions: 13, HelloTimeout: 14 * time.Second},
+			L4: L4{MaxConnections: 12, UDPSessions: 13, HelloTimeout: 14 * time.Second, PinDir: "/sys/fs/bpf/edge", Steer: []Steer{
+				{Prefix: prefix("198.51.100.0/24"), Lo: 1, Hi: 65535, To: "http"},
+				{Prefix: prefix("2001:db8::/32"), Lo: 8000, Hi: 8999, To: "tcp:9100"},
+				{Prefix: prefix("192.0.2.1/32"), UDP: true, Lo: 53, Hi: 53, To: "udp:9200"},
+			}},
 			Admin: AdminLimits{BodyBytes: 3 << 20, JSONDepth: 32},
 		},
 	}
@@ -314,6 +318,15 @@ func TestParseErrors(t *testing.T) {
 			"config.yaml:4: apisix.proxy_cache.zones[0].cache_levels: is required"}},
 		{"https admin", "deployment: {admin: {https_admin: true}}", []string{
 			"config.yaml:1: deployment.admin.https_admin: needs admin_api_mtls.admin_ssl_cert and admin_api_mtls.admin_ssl_cert_key"}},
+		{"steer", "sluice: {l4: {steer: [x]}}", []string{"config.yaml:1: sluice.l4.steer[0]: expected an object with prefix, ports and to, got a string"}},
+		{"steer prefix", "sluice: {l4: {steer: [{prefix: 1.2.3.4, to: http}]}}", []string{
+			`config.yaml:1: sluice.l4.steer[0].prefix: expected a prefix such as 198.51.100.0/24, got "1.2.3.4"`}},
+		{"steer ports", "sluice: {l4: {steer: [{prefix: 1.2.3.0/24, ports: 9-8, to: http}, {prefix: 1.2.3.0/24, ports: 0, to: http}, {prefix: 1.2.3.0/24, ports: 1-65536, to: http}]}}", []string{
+			`config.yaml:1: sluice.l4.steer[0].ports: expected a port or a range of ports such as 8000-8999, got "9-8"`,
+			`config.yaml:1: sluice.l4.steer[1].ports: expected a port or a range of ports such as 8000-8999, got "0"`,
+			`config.yaml:1: sluice.l4.steer[2].ports: expected a port or a range of ports such as 8000-8999, got "1-65536"`}},
+		{"steer to", "sluice: {l4: {steer: [{prefix: 1.2.3.0/24, to: https}]}}", []string{
+			`config.yaml:1: sluice.l4.steer[0].to: expected http, http:PORT, tcp:PORT or udp:PORT, the port of a listener, got "https"`}},
 		{"admin key", "deployment: {admin: {admin_key: [abc]}}", []string{"config.yaml:1: deployment.admin.admin_key[0]: expected an object with name, key and role, got a string"}},
 		{"admin key twice", "deployment: {admin: {admin_key: [{key: a, role: admin}, {key: a, role: viewer}]}}", []string{
 			"config.yaml:1: deployment.admin.admin_key[1].key: is the same as that of an earlier entry"}},

@@ -42,6 +42,9 @@ func (p *parser) sluice(s *section, c *Config) {
 	l4.integer("udp_sessions", &v.L4.UDPSessions, 1, 1<<24)
 	l4.duration("hello_timeout", &v.L4.HelloTimeout, time.Millisecond, maxWait)
 
+	l4.text("pin_dir", &v.L4.PinDir)
+	p.steer(l4, &v.L4.Steer)
+
 	admin := s.object("admin")
 	admin.size("body_bytes", &v.Admin.BodyBytes, kib, gib)
 	admin.integer("json_depth", &v.Admin.JSONDepth, 8, 10_000)

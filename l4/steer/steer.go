@@ -264,15 +264,36 @@ type Counters struct {
 
 // Counters are the counts by group.
 func (s *Steerer) Counters() (map[string]Counters, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	return counters(s.objs.SteerGroups, s.objs.SteerStats)
+}
+
+// Inspect reads the counts of what is pinned in dir and changes nothing; ok is false when nothing is.
+func Inspect(dir string) (counts map[string]Counters, ok bool, err error) {
+	dir = filepath.Join(dir, folder+strconv.Itoa(abi))
+	if _, err := os.Stat(filepath.Join(dir, "link")); errors.Is(err, os.ErrNotExist) {
+		return nil, false, nil
+	}
+	var pinned [2]*ebpf.Map
+	for i, name := range []string{bpf.SteerMapSteerGroups, bpf.SteerMapSteerStats} {
+		m, err := ebpf.LoadPinnedMap(filepath.Join(dir, name), &ebpf.LoadPinOptions{ReadOnly: true})
+		if err != nil {
+			return nil, false, unavailable("open pinned map "+name, err)
+		}
+		defer m.Close()
+		pinned[i] = m
+	}
+	counts, err = counters(pinned[0], pinned[1])
+	return counts, err == nil, err
+}
+
+func counters(groups, stats *ebpf.Map) (map[string]Counters, error) {
 	out := map[string]Counters{}
 	var name bpf.SteerSteerName
 	var id uint32
-	it := s.objs.SteerGroups.Iterate()
+	it := groups.Iterate()
 	for it.Next(&name, &id) {
 		var cpus []bpf.SteerSteerCounters
-		if err := s.objs.SteerStats.Lookup(id, &cpus); err != nil {
+		if err := stats.Lookup(id, &cpus); err != nil {
 			return nil, fmt.Errorf("read counters: %w", err)
 		}
 		var c Counters
