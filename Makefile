@@ -40,7 +40,7 @@ check: ## gofmt, vet, staticcheck, generated files up to date, fast tests
 		if [ -n "$$unformatted" ]; then echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
-	@command -v clang-14 llvm-strip-14 >/dev/null || scripts/install-test-deps
+	@command -v clang-14 >/dev/null && command -v llvm-strip-14 >/dev/null || scripts/install-test-deps
 	@if git grep -qE '^//go:generate ' -- '*.go'; then \
 		mkdir -p .cache; echo "$(GO) generate ./..."; \
 		git diff >.cache/before.diff; $(GO) generate ./...; git diff >.cache/after.diff; \
