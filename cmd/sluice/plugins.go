@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"sync"
 
 	"github.com/sluice-gateway/sluice/control/compile"
+	"github.com/sluice-gateway/sluice/control/config"
 	"github.com/sluice-gateway/sluice/control/reconcile"
 	"github.com/sluice-gateway/sluice/control/schema"
 	"github.com/sluice-gateway/sluice/control/snapshot"
@@ -130,6 +132,23 @@ func (p streamPlane) Prepare(ctx context.Context, s *snapshot.Snapshot) (reconci
 		return nil, err
 	}
 	return n, nil
+}
+
+// redirectPort tells redirect where HTTPS is served, unless plugin_attr.redirect does (apisix/plugins/redirect.lua get_port).
+func redirectPort(attr map[string]json.RawMessage, c *config.Config) {
+	const name, field = "redirect", "https_port"
+	ssl := c.APISIX.SSL
+	if !ssl.Enable || len(ssl.Listen) == 0 {
+		return
+	}
+	own := map[string]json.RawMessage{}
+	if attr[name] != nil && json.Unmarshal(attr[name], &own) != nil || own[field] != nil {
+		return // the plugin itself says what is wrong with it
+	}
+	own[field] = json.RawMessage(strconv.Itoa(ssl.Listen[0].Port))
+	if b, err := json.Marshal(own); err == nil {
+		attr[name] = b
+	}
 }
 
 // attrJSON gives each plugin its plugin_attr as JSON.

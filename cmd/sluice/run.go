@@ -141,6 +141,7 @@ func (g *gateway) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	redirectPort(attr, c)
 	var unknown []string
 	if g.plugins, unknown, err = newPluginSet(c.Plugins, c.StreamPlugins, attr); err != nil {
 		return err

@@ -31,6 +31,8 @@ type Regexp struct {
 	slow    *regexp2.Regexp
 	// utf8 makes the backtracking engine see code points (option "u") where it otherwise sees bytes, as PCRE does.
 	utf8 bool
+	// dollar tells that a "$" may also match before a line break that ends the input, as PCRE has it without the options m and D.
+	dollar bool
 }
 
 // Compile compiles a pattern. opts are option strings of ngx.re ("jo", "ij", "i"): i ignores case, m and s are PCRE's multi-line and dot-all, x
@@ -44,8 +46,12 @@ func Compile(pattern string, opts ...string) (*Regexp, error) {
 	flags := ""
 	slowOpts := regexp2.RegexOptions(regexp2.RE2)
 	anchor, extended := false, false
+	r.dollar = hasDollar(pattern)
 	for _, o := range opts {
 		for _, c := range o {
+			if c == 'm' || c == 'D' {
+				r.dollar = false
+			}
 			switch c {
 			case 'i':
 				flags, slowOpts = flags+"i", slowOpts|regexp2.IgnoreCase
@@ -117,6 +123,27 @@ func ascii(s string) bool {
 	return true
 }
 
+// hasDollar tells whether a "$" of the pattern is an assertion: not escaped, and not in a class. A pattern with \z or \Z is left alone.
+func hasDollar(p string) bool {
+	found, class := false, false
+	for i := 0; i < len(p); i++ {
+		switch p[i] {
+		case '\\':
+			i++
+			if i < len(p) && (p[i] == 'z' || p[i] == 'Z') {
+				return false
+			}
+		case '[':
+			class = true
+		case ']':
+			class = false
+		case '$':
+			found = found || !class
+		}
+	}
+	return found
+}
+
 // short keeps messages readable.
 func short(p string) string {
 	if len(p) > 120 {
@@ -130,15 +157,28 @@ func (r *Regexp) String() string { return r.pattern }
 
 // Match tells whether the pattern matches anywhere in b. Running out of time counts as no match; TryMatch tells the two apart.
 func (r *Regexp) Match(b []byte) bool {
-	if r.fast != nil {
-		return r.fast.Match(b)
-	}
 	ok, _ := r.TryMatch(b)
 	return ok
 }
 
 // TryMatch is Match with the reason for a missing answer: nil or ErrTimeout.
 func (r *Regexp) TryMatch(b []byte) (bool, error) {
+	ok, err := r.tryMatch(b)
+	if line, has := r.line(b); has && !ok && err == nil {
+		return r.tryMatch(line)
+	}
+	return ok, err
+}
+
+// line is b without the line break at its end, when the pattern may end before it.
+func (r *Regexp) line(b []byte) (line []byte, has bool) {
+	if r.dollar && len(b) > 0 && b[len(b)-1] == '\n' {
+		return b[:len(b)-1], true
+	}
+	return b, false
+}
+
+func (r *Regexp) tryMatch(b []byte) (bool, error) {
 	if r.fast != nil {
 		return r.fast.Match(b), nil
 	}
@@ -191,10 +231,13 @@ func (r *Regexp) Sub(src []byte, template string) (out []byte, replaced bool, er
 // Gsub replaces every match by the template, as ngx.re.gsub does. n counts the replacements; out is src when there are none. When time runs out,
 // nothing is replaced.
 func (r *Regexp) Gsub(src []byte, template string) (out []byte, n int, err error) {
-	var locs [][]int
-	if r.fast != nil {
-		locs = r.fast.FindAllSubmatchIndex(src, -1)
-	} else if locs, err = r.findAllSlow(src); err != nil {
+	locs, err := r.findAll(src)
+	if line, has := r.line(src); has && err == nil {
+		var before [][]int
+		before, err = r.findAll(line)
+		locs = merge(locs, before)
+	}
+	if err != nil {
 		return src, 0, err
 	}
 	if len(locs) == 0 {
@@ -261,8 +304,46 @@ func group(s string) (g, n int) {
 	return g, n
 }
 
+// merge are the matches of both lists from left to right, without those that overlap an earlier one. Of two that begin together the one of a counts.
+func merge(a, b [][]int) (out [][]int) {
+	end := 0
+	for len(a) > 0 || len(b) > 0 {
+		next := &a
+		if len(a) == 0 || len(b) > 0 && b[0][0] < a[0][0] {
+			next = &b
+		}
+		loc := (*next)[0]
+		*next = (*next)[1:]
+		if loc[0] >= end && (len(out) == 0 || loc[0] > out[len(out)-1][0]) {
+			out, end = append(out, loc), loc[1]
+		}
+	}
+	return out
+}
+
+func (r *Regexp) findAll(b []byte) ([][]int, error) {
+	if r.fast != nil {
+		return r.fast.FindAllSubmatchIndex(b, -1), nil
+	}
+	return r.findAllSlow(b)
+}
+
 // find returns the byte offsets of the first match and of its groups, -1 for a group that took no part.
 func (r *Regexp) find(b []byte) ([]int, error) {
+	loc, err := r.findOne(b)
+	if line, has := r.line(b); has && err == nil {
+		before, err := r.findOne(line)
+		if err != nil {
+			return nil, err
+		}
+		if before != nil && (loc == nil || before[0] < loc[0]) {
+			return before, nil
+		}
+	}
+	return loc, err
+}
+
+func (r *Regexp) findOne(b []byte) ([]int, error) {
 	if r.fast != nil {
 		return r.fast.FindSubmatchIndex(b), nil
 	}

@@ -37,6 +37,14 @@ func TestMatch(t *testing.T) {
 		{"code points of broken bytes", `^.{1}(?=x)`, "u", "\xffx", false},
 		{"word characters are ASCII", `^\w(?=x)`, "", "\xe9x", false},
 		{"byte pattern", "é(?!z)", "", "caféx", true},
+		{"before a last line break", `d$`, "jo", "hello world\n", true},
+		{"before a last line break, slow", `(?=d)d$`, "", "hello world\n", true},
+		{"not before two", `d$`, "", "world\n\n", false},
+		{"not before one in the middle", `d$`, "", "world\nx", false},
+		{"option D", `d$`, "D", "world\n", false},
+		{"a dollar sign", `d\$`, "", "world\n", false},
+		{"a dollar sign in a class", `d[$]`, "", "world\n", false},
+		{"the very end", `d\z|x$`, "", "world\n", false},
 		{"escaped slash", `^\/a\/`, "jo", "/a/", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -87,6 +95,9 @@ func TestReplace(t *testing.T) {
 		{"not a group", "a", "", "a", "${x}$y", "${x}$y", "${x}$y", 1},
 		{"look-ahead", "a(?=b)", "", "abac ab", "X", "Xbac ab", "Xbac Xb", 2},
 		{"bytes survive", "a(?=b)", "", "\xffab\xfe", "X", "\xffXb\xfe", "\xffXb\xfe", 1},
+		{"a word before a last line break", `\w\S+$`, "", "hello world\n", "*", "hello *\n", "hello *\n", 1},
+		{"what reaches the very end", `\s*$`, "", "a \n", "*", "a*", "a*", 1},
+		{"one before it and one at it", `b$|\n`, "", "ab\n", "*", "a*\n", "a**", 2},
 		{"code points", "(.)(?=x)", "u", "éüx", "<$1>", "é<ü>x", "é<ü>x", 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {

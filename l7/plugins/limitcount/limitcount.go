@@ -142,6 +142,9 @@ func (c *conf) check() error {
 	if c.Rules != nil && (c.Count != nil || c.TimeWindow != nil) {
 		return errors.New("count/time_window and rules cannot be specified at the same time")
 	}
+	if c.Rules == nil && (c.Count == nil || c.TimeWindow == nil) {
+		return errors.New("value should match only one schema, but matches none")
+	}
 	if c.Group != "" && c.Rules != nil {
 		return errors.New("group and rules cannot be specified at the same time")
 	}

@@ -391,17 +391,24 @@ func (v *value) eval(ex *plugin.Exchange, captures [][]byte) []byte {
 
 func (o *headerOp) apply(ex *plugin.Exchange, captures [][]byte) {
 	h := &ex.Request.Header
-	switch o.kind {
-	case opRemove:
+	if o.kind == opRemove {
 		h.Del(o.name)
 		return
-	case opSet:
-		h.Set(o.name, o.values[0].eval(ex, captures))
-	case opAdd:
-		h.Add(o.name, o.values[0].eval(ex, captures))
 	}
-	for i := 1; i < len(o.values); i++ {
-		h.Add(o.name, o.values[i].eval(ex, captures))
+	set := o.kind == opSet
+	for i := range o.values {
+		switch v := o.values[i].eval(ex, captures); {
+		case len(v) == 0:
+			// OpenResty sends no field for an empty value, so setting one to nothing removes it.
+			if set {
+				h.Del(o.name)
+			}
+		case set:
+			h.Set(o.name, v)
+		default:
+			h.Add(o.name, v)
+		}
+		set = false
 	}
 	if plugin.EqualFold(plugin.Bytes(o.name), "host") && o.kind == opSet {
 		ex.Request.UpstreamHost = h.Get("Host")

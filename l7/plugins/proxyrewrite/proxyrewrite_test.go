@@ -57,6 +57,11 @@ func TestHeaders(t *testing.T) {
 		{"several values", `{"headers":{"set":{"B":["1","2"]}}}`, "/", "A: 1|B: 1|B: 2|C: 1"},
 		{"variables", `{"headers":{"set":{"B":"$remote_addr $arg_q"}}}`, "/?q=z", "A: 1|B: 127.0.0.1 z|C: 1"},
 		{"captures of regex_uri", `{"regex_uri":["^/test/(.*)","/$1"],"headers":{"set":{"B":"got $1"}}}`, "/test/x", "A: 1|B: got x|C: 1"},
+		// t/plugin/proxy-rewrite.t of APISIX: TEST 20 and TEST 39.
+		{"an empty value removes", `{"headers":{"B":""}}`, "/", "A: 1|C: 1"},
+		{"a variable without value removes", `{"headers":{"set":{"B":"$arg_nothing"}}}`, "/", "A: 1|C: 1"},
+		{"adding nothing", `{"headers":{"add":{"B":"$arg_nothing"}}}`, "/", "A: 1|B: 1|C: 1"},
+		{"some of several values are empty", `{"headers":{"set":{"B":["","2","$arg_nothing"]}}}`, "/", "A: 1|B: 2|C: 1"},
 		{"line breaks become spaces", `{"headers":{"set":{"B":"$arg_q"}}}`, "/?q=a%0d%0aEvil:1", "A: 1|B: a  Evil:1|C: 1"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
