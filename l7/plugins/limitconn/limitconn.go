@@ -123,8 +123,9 @@ type held struct {
 }
 
 var (
-	_ plugin.Accesser = (*limiter)(nil)
-	_ plugin.Logger   = (*limiter)(nil)
+	_ plugin.Accesser     = (*limiter)(nil)
+	_ plugin.Logger       = (*limiter)(nil)
+	_ plugin.StreamLogger = (*limiter)(nil)
 )
 
 var errNoRule = errors.New("no rule applies")
@@ -210,7 +211,13 @@ func (l *limiter) shares(ex *plugin.Exchange, list []share) ([]share, error) {
 }
 
 // Log gives the counters back, whatever became of the request.
-func (l *limiter) Log(ex *plugin.Exchange) {
+func (l *limiter) Log(ex *plugin.Exchange) { l.leave(ex, !l.only) }
+
+// StreamLog does so for a connection. How long it has lasted says nothing about the next one: the delay stays default_conn_delay
+// (limit-conn/init.lua decrease has a latency for HTTP only).
+func (l *limiter) StreamLog(ex *plugin.Exchange) { l.leave(ex, false) }
+
+func (l *limiter) leave(ex *plugin.Exchange, learn bool) {
 	h, _ := ex.Value(l).(*held)
 	if h == nil {
 		return
@@ -219,7 +226,7 @@ func (l *limiter) Log(ex *plugin.Exchange) {
 	for _, key := range h.keys {
 		l.conns.Leave(key, ex.Now)
 	}
-	if len(h.keys) > 0 && !l.only {
+	if len(h.keys) > 0 && learn {
 		// The next delay follows how long requests really take (resty.limit.conn leaving).
 		l.unit.Store((l.unit.Load() + took(ex, h.delay)) / 2)
 	}

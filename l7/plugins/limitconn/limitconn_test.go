@@ -111,3 +111,17 @@ func TestNumbersOfTheRequest(t *testing.T) {
 		})
 	}
 }
+
+// TestStreamKeepsItsDelay tests that connections of stream routes leave the delay as it is configured.
+func TestStreamKeepsItsDelay(t *testing.T) {
+	inst := plugintest.New(t, name, `{"conn":1,"burst":5,"default_conn_delay":0.1,"key":"remote_addr"}`)
+	for range 5 {
+		a, _ := enter(t, inst)
+		a.Now = a.Start + int64(time.Hour)
+		inst.(plugin.StreamLogger).StreamLog(a)
+	}
+	enter(t, inst)
+	if b, _ := enter(t, inst); b.Delay != 100*time.Millisecond {
+		t.Errorf("delay %v, want 100ms", b.Delay)
+	}
+}
