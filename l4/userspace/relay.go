@@ -4,7 +4,6 @@ import (
 	"io"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -75,29 +74,37 @@ func pipe(dst, src *end) (n int64) {
 
 // watch closes two sockets when neither has got or delivered a byte for a while. It asks the kernel (tcp_info, Linux 4.1), since spliced bytes never come here.
 type watch struct {
-	a, b    *net.TCPConn
-	idle    time.Duration
-	period  time.Duration
+	a, b   *net.TCPConn
+	idle   time.Duration
+	period time.Duration
+	last   uint64
+	since  time.Time
+
+	mu      sync.Mutex // guards timer, which check may need before newWatch has set it
 	timer   *time.Timer
-	stopped atomic.Bool
-	last    uint64
-	since   time.Time
+	stopped bool
 }
 
 func newWatch(a, b *net.TCPConn, idle time.Duration) *watch {
 	w := &watch{a: a, b: b, idle: idle, period: max(idle/8, 5*time.Millisecond), since: time.Now()}
 	w.last = w.moved()
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.timer = time.AfterFunc(w.period, w.check)
 	return w
 }
 
 func (w *watch) stop() {
-	w.stopped.Store(true)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stopped = true
 	w.timer.Stop()
 }
 
 func (w *watch) check() {
-	if w.stopped.Load() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stopped {
 		return
 	}
 	now := time.Now()

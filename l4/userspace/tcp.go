@@ -82,10 +82,13 @@ type session struct {
 	node  *upstream.Node
 	ex    *plugin.Exchange // nil when nothing needs it
 	up    atomic.Pointer[net.TCPConn]
+	// cancel ends waiting and dialling.
+	cancel context.CancelFunc
 }
 
 // abort cuts the connection.
 func (s *session) abort() {
+	s.cancel()
 	_ = s.raw.SetLinger(0)
 	_ = s.raw.Close()
 	if up := s.up.Load(); up != nil {
@@ -95,7 +98,9 @@ func (s *session) abort() {
 }
 
 func (p *Plane) serveTCP(l TCPListener, c *net.TCPConn) {
-	s := &session{p: p, l: l, raw: c, client: end{raw: c, conn: c}, from: addrPort(c.RemoteAddr()), server: addrPort(c.LocalAddr())}
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &session{p: p, l: l, raw: c, client: end{raw: c, conn: c}, from: addrPort(c.RemoteAddr()), server: addrPort(c.LocalAddr()), cancel: cancel}
+	defer cancel()
 	defer c.Close()
 	defer func() {
 		if v := recover(); v != nil {
@@ -124,7 +129,7 @@ func (p *Plane) serveTCP(l TCPListener, c *net.TCPConn) {
 	r.stats.Total.Add(1)
 	r.stats.Active.Add(1)
 	defer r.stats.Active.Add(-1)
-	s.run()
+	s.run(ctx)
 }
 
 func addrPort(a net.Addr) netip.AddrPort {
@@ -217,7 +222,7 @@ func (s *session) peekHello() error {
 }
 
 // run proxies a connection that has a route.
-func (s *session) run() {
+func (s *session) run(ctx context.Context) {
 	p, r := s.p, s.route
 	if len(r.units) > 0 || r.up != nil && r.up.NeedsKey() {
 		s.ex = p.exchange(r, s.from, s.server, addrPort(s.raw.RemoteAddr()))
@@ -231,13 +236,16 @@ func (s *session) run() {
 		}
 		if d := s.ex.Delay; d > 0 {
 			select {
-			case <-p.ending:
+			case <-ctx.Done():
 				return
 			case <-time.After(d):
 			}
 		}
 	}
-	node, err := s.connect()
+	node, err := s.connect(ctx)
+	if err != nil && ctx.Err() != nil {
+		return
+	}
 	if err != nil {
 		p.refuse(ReasonUpstream, r.def.ID, err)
 		if r.up != nil {
@@ -265,7 +273,7 @@ func (p *Plane) exchange(r *route, from, server, peer netip.AddrPort) *plugin.Ex
 }
 
 // connect picks a node and dials it, and tries others as the upstream's retries allow.
-func (s *session) connect() (*end, error) {
+func (s *session) connect(ctx context.Context) (*end, error) {
 	u := s.route.up
 	if u == nil {
 		return nil, errNoUpstream
@@ -282,7 +290,12 @@ func (s *session) connect() (*end, error) {
 		if err != nil {
 			return nil, err
 		}
-		e, event, err := s.dial(node)
+		e, event, err := s.dial(ctx, node)
+		if err != nil && ctx.Err() != nil {
+			// The plane closes; that says nothing about the node.
+			u.Release(node)
+			return nil, ctx.Err()
+		}
 		u.Report(node, event, time.Since(now), plugin.Clock())
 		if s.ex != nil {
 			s.ex.Upstream.Node, s.ex.Upstream.Addr = node.HostPort, node.Addr
@@ -301,9 +314,9 @@ func (s *session) connect() (*end, error) {
 }
 
 // dial connects to a node, with the PROXY protocol header and the TLS handshake that belong to it.
-func (s *session) dial(node *upstream.Node) (*end, upstream.Event, error) {
+func (s *session) dial(ctx context.Context, node *upstream.Node) (*end, upstream.Event, error) {
 	u := s.route.up
-	ctx, cancel := context.WithTimeout(context.Background(), u.Timeouts.Connect)
+	ctx, cancel := context.WithTimeout(ctx, u.Timeouts.Connect)
 	defer cancel()
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "tcp", node.Addr.String())
