@@ -34,6 +34,9 @@ func (g *gateway) read() counters {
 	if g.access != nil {
 		c.LogDropped = g.access.Dropped()
 	}
+	if g.streamAccess != nil {
+		c.LogDropped += g.streamAccess.Dropped()
+	}
 	return c
 }
 

@@ -105,11 +105,13 @@ type gateway struct {
 	sockets sockets          // the listeners by the names that sluice.l4.steer has for them
 	ctl     *reconcile.Controller
 	access  *accesslog.Log
-	plugins *pluginSet
-	servers []*server
-	started time.Time
-	failed  chan error
-	signals chan os.Signal // those that do not end the process
+	// streamAccess is the access log of stream routes, nil when it is off.
+	streamAccess *accesslog.Log
+	plugins      *pluginSet
+	servers      []*server
+	started      time.Time
+	failed       chan error
+	signals      chan os.Signal // those that do not end the process
 }
 
 // server is one of the gateway's own HTTP servers.
@@ -359,11 +361,13 @@ func (g *gateway) signalled(s os.Signal) {
 		g.logger.Warn("signal changes nothing: resources change through the Admin API, the configuration file is read at a start", "signal", s.String())
 		return
 	}
-	if g.access == nil {
-		return
-	}
-	if err := g.access.Reopen(); err != nil {
-		g.logger.Error("reopen access log failed", "err", err)
+	for _, l := range []*accesslog.Log{g.access, g.streamAccess} {
+		if l == nil {
+			continue
+		}
+		if err := l.Reopen(); err != nil {
+			g.logger.Error("reopen access log failed", "err", err)
+		}
 	}
 }
 
@@ -400,8 +404,11 @@ func (g *gateway) close() {
 			g.logger.Error("close controller", "err", err)
 		}
 	}
-	if g.access != nil {
-		if err := g.access.Close(); err != nil {
+	for _, l := range []*accesslog.Log{g.access, g.streamAccess} {
+		if l == nil {
+			continue
+		}
+		if err := l.Close(); err != nil {
 			g.logger.Error("close access log", "err", err)
 		}
 	}

@@ -9,8 +9,10 @@ import (
 
 	"github.com/sluice-gateway/sluice/control/config"
 	"github.com/sluice-gateway/sluice/l4/userspace"
+	"github.com/sluice-gateway/sluice/l7/accesslog"
 	"github.com/sluice-gateway/sluice/l7/certs"
 	"github.com/sluice-gateway/sluice/l7/listen"
+	"github.com/sluice-gateway/sluice/l7/plugin"
 )
 
 // startStreams makes the plane of stream routes. What its plugins share with those of HTTP routes is kept by the HTTP plane.
@@ -20,11 +22,21 @@ func (g *gateway) startStreams(attr map[string]json.RawMessage) error {
 	if err != nil {
 		return fmt.Errorf("apisix.ssl: %w", err)
 	}
+	var log func(*plugin.Exchange)
+	if path := c.Nginx.StreamAccessLog.File(g.dataDir); path != "" {
+		a := c.Nginx.StreamAccessLog
+		if g.streamAccess, err = accesslog.New(accesslog.Options{Path: path, Format: a.Format, Escape: a.Escape, BufferBytes: int(a.BufferBytes),
+			FlushInterval: a.FlushInterval, Logger: g.logger}); err != nil {
+			return fmt.Errorf("nginx_config.stream: %w", err)
+		}
+		log = func(ex *plugin.Exchange) { g.streamAccess.Write(0, ex) }
+	}
 	l := c.Sluice.L4
 	g.streams = userspace.New(userspace.Options{
 		Upstream: g.upstreamOptions(), PluginAttr: attr, Shared: g.plane.SharedObject,
 		TLS:        certs.Options{MinVersion: lo, MaxVersion: hi, FallbackSNI: c.APISIX.SSL.FallbackSNI, NoTickets: !c.APISIX.SSL.SessionTickets},
 		TrustProxy: c.Nginx.StreamRealIPFrom, MaxConns: l.MaxConnections, MaxSessions: l.UDPSessions, HelloTimeout: l.HelloTimeout, Logger: g.logger,
+		AccessLog: log,
 	})
 	return nil
 }
@@ -75,12 +87,13 @@ var (
 	descStreamRefused  = desc("sluice_stream_refused_total", "Connections and datagrams that were not proxied", "reason")
 	descStreamRoute    = desc("sluice_stream_route_connections_total", "Connections and UDP sessions by stream route", "route")
 	descStreamRouteNow = desc("sluice_stream_route_connections", "Open connections and UDP sessions by stream route", "route")
+	descStreamPanics   = desc("sluice_stream_plugin_panics_total", "Panics of plugins in stream routes")
 	descStreamBytes    = desc("sluice_stream_route_bytes_total", "Bytes of ended connections by stream route; in is from clients", "route", "direction")
 )
 
 // Describe implements client_golang's Collector.
 func (*streamCollector) Describe(ch chan<- *client.Desc) {
-	for _, d := range []*client.Desc{descStreamAccepted, descStreamActive, descStreamSessions, descStreamEvicted, descStreamRefused, descStreamRoute, descStreamRouteNow, descStreamBytes} {
+	for _, d := range []*client.Desc{descStreamAccepted, descStreamActive, descStreamSessions, descStreamEvicted, descStreamRefused, descStreamRoute, descStreamRouteNow, descStreamPanics, descStreamBytes} {
 		ch <- d
 	}
 }
@@ -96,6 +109,7 @@ func (c *streamCollector) Collect(ch chan<- client.Metric) {
 	send(descStreamActive, client.GaugeValue, float64(s.Sessions.Load()), "udp")
 	send(descStreamSessions, client.CounterValue, float64(s.SessionsTotal.Load()))
 	send(descStreamEvicted, client.CounterValue, float64(s.Evicted.Load()))
+	send(descStreamPanics, client.CounterValue, float64(s.PluginPanics.Load()))
 	for _, r := range userspace.Reasons() {
 		send(descStreamRefused, client.CounterValue, float64(s.Refused(r)), r.String())
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -27,6 +28,9 @@ apisix:
       - {addr: "127.0.0.1:%d", tls: true}
     udp:
       - 127.0.0.1:%d
+nginx_config:
+  stream:
+    enable_access_log: true
 deployment:
   admin:
     admin_listen: {ip: 127.0.0.1, port: 0}
@@ -93,20 +97,20 @@ func echoUDP(t *testing.T) string {
 	return c.LocalAddr().String()
 }
 
-// startStreamProcess runs the gateway with ports for stream routes, which it returns: TCP, TLS, UDP.
-func startStreamProcess(t *testing.T) (p *process, ports []any) {
+// startStreamProcess runs the gateway with ports for stream routes, which it returns: TCP, TLS, UDP; dir is its data directory.
+func startStreamProcess(t *testing.T) (p *process, ports []any, dir string) {
 	t.Helper()
 	path, err := binary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
+	dir = t.TempDir()
 	ports = freePorts(t, 3)
 	p, err = runProcess(t, path, dir, fmt.Sprintf(streamConfig, append(ports, dir)...))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return p, ports
+	return p, ports, dir
 }
 
 // say sends a line over a connection and returns the line that comes back, or "" when the connection ends instead.
@@ -121,7 +125,7 @@ func say(t *testing.T, c net.Conn, what string) string {
 
 // TestStreamRoutes goes from the Admin API to proxied connections, with the examples of APISIX's page on the stream proxy (docs/en/latest/stream-proxy.md).
 func TestStreamRoutes(t *testing.T) {
-	p, ports := startStreamProcess(t)
+	p, ports, dir := startStreamProcess(t)
 	tcp, udp := echoTCP(t), echoUDP(t)
 	dial := func(network string, port any) net.Conn {
 		t.Helper()
@@ -239,4 +243,20 @@ func TestStreamRoutes(t *testing.T) {
 	}
 	open.Close()
 	p.stop()
+
+	// What was buffered is written at the end.
+	log, err := os.ReadFile(filepath.Join(dir, "logs", "access_stream.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`(?m)^127\.0\.0\.1 \[.+\] TCP 200 6 6 \d+\.\d{3}$`,
+		`(?m)^127\.0\.0\.1 \[.+\] UDP 200 9 9 \d+\.\d{3}$`,
+		`(?m)^127\.0\.0\.1 \[.+\] TCP 403 0 0 \d+\.\d{3}$`,
+		`(?m)^127\.0\.0\.1 \[.+\] TCP 503 0 0 \d+\.\d{3}$`,
+	} {
+		if !regexp.MustCompile(want).Match(log) {
+			t.Errorf("the access log lacks %s:\n%s", want, log)
+		}
+	}
 }

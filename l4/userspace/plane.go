@@ -14,6 +14,7 @@ import (
 
 	"github.com/sluice-gateway/sluice/control/snapshot"
 	"github.com/sluice-gateway/sluice/l7/certs"
+	"github.com/sluice-gateway/sluice/l7/plugin"
 	"github.com/sluice-gateway/sluice/l7/upstream"
 )
 
@@ -34,7 +35,9 @@ type Options struct {
 	MaxSessions int
 	// HelloTimeout is how long a PROXY protocol header, a ClientHello or a TLS handshake may take (10 s).
 	HelloTimeout time.Duration
-	Logger       *slog.Logger
+	// AccessLog is called at the end of every connection and UDP session that has found a route; nil logs nothing. It may read the variables of nginx's stream log.
+	AccessLog func(ex *plugin.Exchange)
+	Logger    *slog.Logger
 }
 
 func (o Options) withDefaults() Options {

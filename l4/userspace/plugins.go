@@ -131,6 +131,7 @@ func (p *Plane) admit(r *route, ex *plugin.Exchange) (err error) {
 		if v := recover(); v != nil {
 			p.stats.PluginPanics.Add(1)
 			p.o.Logger.Error("plugin panicked", "plugin", current.name, "route_id", r.def.ID, "err", v, "stack", string(debug.Stack()))
+			ex.Response.Status = statusFault
 			err = &errRefused{current.name}
 		}
 	}()
@@ -148,6 +149,9 @@ func (p *Plane) admit(r *route, ex *plugin.Exchange) (err error) {
 		}
 		if err != nil {
 			p.o.Logger.Error("plugin failed", "plugin", current.name, "route_id", r.def.ID, "err", err)
+			ex.Response.Status = statusFault
+		} else if reply != nil {
+			ex.Response.Status = reply.Status
 		}
 		if reply != nil || err != nil {
 			return &errRefused{current.name}

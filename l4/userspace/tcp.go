@@ -224,12 +224,17 @@ func (s *session) peekHello() error {
 // run proxies a connection that has a route.
 func (s *session) run(ctx context.Context) {
 	p, r := s.p, s.route
-	if len(r.units) > 0 || r.up != nil && r.up.NeedsKey() {
-		s.ex = p.exchange(r, s.from, s.server, addrPort(s.raw.RemoteAddr()))
-		defer func() {
-			s.ex.Now = plugin.Clock()
-			p.logPhase(r, s.ex)
-		}()
+	var up, down int64
+	if p.observed(r) {
+		s.ex = p.exchange(r, "TCP", s.from, s.server, addrPort(s.raw.RemoteAddr()))
+		if s.sni != "" {
+			name := "ssl_preread_server_name"
+			if s.l.TLS {
+				name = "ssl_server_name"
+			}
+			s.ex.SetVar(name, []byte(s.sni))
+		}
+		defer func() { p.finish(r, s.ex, up, down) }()
 		if err := p.admit(r, s.ex); err != nil {
 			p.refuse(ReasonPlugin, r.def.ID, err)
 			return
@@ -248,28 +253,18 @@ func (s *session) run(ctx context.Context) {
 	}
 	if err != nil {
 		p.refuse(ReasonUpstream, r.def.ID, err)
+		if s.ex != nil {
+			s.ex.Response.Status = statusBadGateway
+		}
 		if r.up != nil {
 			p.o.Logger.Warn("no node could be reached", "route_id", r.def.ID, "err", err)
 		}
 		return
 	}
 	defer r.up.Release(s.node)
-	up, down := relay(&s.client, node, max(r.up.Timeouts.Read, r.up.Timeouts.Send))
+	up, down = relay(&s.client, node, max(r.up.Timeouts.Read, r.up.Timeouts.Send))
 	r.stats.BytesIn.Add(uint64(up))
 	r.stats.BytesOut.Add(uint64(down))
-	if s.ex != nil {
-		s.ex.BytesIn, s.ex.BytesOut = up, down
-		s.ex.Upstream.BytesOut, s.ex.Upstream.BytesIn = up, down
-	}
-}
-
-// exchange is what plugins and variables see of a connection.
-func (p *Plane) exchange(r *route, from, server, peer netip.AddrPort) *plugin.Exchange {
-	now := time.Now()
-	ex := &plugin.Exchange{Client: from, Peer: peer, Server: server, Route: r.info, WallStart: now}
-	ex.Start = plugin.ClockAt(now)
-	ex.Now = ex.Start
-	return ex
 }
 
 // connect picks a node and dials it, and tries others as the upstream's retries allow.
@@ -298,8 +293,7 @@ func (s *session) connect(ctx context.Context) (*end, error) {
 		}
 		u.Report(node, event, time.Since(now), plugin.Clock())
 		if s.ex != nil {
-			s.ex.Upstream.Node, s.ex.Upstream.Addr = node.HostPort, node.Addr
-			s.ex.Upstream.Attempts = append(s.ex.Upstream.Attempts, plugin.Attempt{Addr: node.Addr, Started: pick.Now, Connected: plugin.Clock()})
+			attempt(s.ex, node.HostPort, node.Addr, pick.Now, err == nil)
 		}
 		if err == nil {
 			s.node = node

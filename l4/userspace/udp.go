@@ -129,10 +129,12 @@ func (l *udpListener) begin(key udpKey) *udpSession {
 	r.retain()
 	s := &udpSession{l: l, key: key, route: r}
 	if err := s.open(server); err != nil {
-		why := ReasonUpstream
-		var refused *errRefused
-		if errors.As(err, &refused) {
-			why = ReasonPlugin
+		why := ReasonPlugin
+		if !errors.As(err, new(*errRefused)) {
+			why = ReasonUpstream
+			if s.ex != nil {
+				s.ex.Response.Status = statusBadGateway
+			}
 		}
 		p.refuse(why, r.def.ID, err)
 		s.log()
@@ -178,8 +180,8 @@ func (l *udpListener) forget(s *udpSession) {
 func (s *udpSession) open(server netip.AddrPort) error {
 	p, r := s.l.p, s.route
 	u := r.up
-	if len(r.units) > 0 || u != nil && u.NeedsKey() {
-		s.ex = p.exchange(r, s.key.client, server, s.key.client)
+	if p.observed(r) {
+		s.ex = p.exchange(r, "UDP", s.key.client, server, s.key.client)
 		if err := p.admit(r, s.ex); err != nil {
 			return err
 		}
@@ -198,11 +200,14 @@ func (s *udpSession) open(server netip.AddrPort) error {
 	if s.up, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(node.Addr)); err != nil {
 		u.Report(node, upstream.ConnectError, 0, plugin.Clock())
 		u.Release(node)
+		if s.ex != nil {
+			attempt(s.ex, node.HostPort, node.Addr, pick.Now, false)
+		}
 		return err
 	}
 	s.node, s.idle = node, max(u.Timeouts.Read, u.Timeouts.Send)
 	if s.ex != nil {
-		s.ex.Upstream.Node, s.ex.Upstream.Addr = node.HostPort, node.Addr
+		attempt(s.ex, node.HostPort, node.Addr, pick.Now, true)
 	}
 	return nil
 }
@@ -303,17 +308,13 @@ func (s *udpSession) abort() { _ = s.up.Close() }
 func (s *udpSession) close() {
 	_ = s.up.Close()
 	s.route.up.Release(s.node)
-	if s.ex != nil {
-		s.ex.BytesIn, s.ex.BytesOut = int64(s.in.Load()), int64(s.out.Load())
-	}
 	s.log()
 	s.route.release()
 }
 
 func (s *udpSession) log() {
 	if s.ex != nil {
-		s.ex.Now = plugin.Clock()
-		s.l.p.logPhase(s.route, s.ex)
+		s.l.p.finish(s.route, s.ex, int64(s.in.Load()), int64(s.out.Load()))
 	}
 }
 
