@@ -63,6 +63,7 @@ type Exchange struct {
 	next     int
 	blocking bool
 	trusted  bool
+	head     bool // the client sent HEAD
 	held     bool // Node has to be given back
 
 	pick      upstream.Pick
@@ -87,6 +88,7 @@ func (x *Exchange) Begin(e *Engine, rawPath []byte) {
 	x.Consumers = x.state.consumers
 	x.global, x.chain = x.state.global, emptyChain
 	r := &x.Request
+	x.head = string(r.Method) == http.MethodHead
 	r.Host = hostOnly(&x.Exchange, r.HostPort)
 	if bytes.Equal(rawPath, star) {
 		r.Path = rawPath
@@ -182,23 +184,22 @@ func (x *Exchange) Step() (v Verdict) {
 	for {
 		switch x.stage {
 		case stageMatch:
-			if x.state.table.NeedsBody() && x.wantsBody(x.engine.conf.MaxBufferedBody) {
+			x.BodyMissed = false
+			matched := x.match()
+			if x.BodyMissed && x.state.table.NeedsBody() && x.wantsBody(x.engine.conf.MaxBufferedBody) {
+				// A condition that decides about this request reads its body: look for the route again when it is there.
+				x.unmatch()
 				return NeedBody
 			}
-			if x.stage == stageAnswer {
-				continue
-			}
-			if x.match() {
+			switch {
+			case x.stage == stageAnswer:
+			case matched:
 				x.stage = stageBody
-			} else {
+			default:
 				x.stage = stageGlobalRewrite
 			}
 		case stageBody:
-			limit := max(x.chain.body, x.global.body)
-			if x.chain.bodyVars || x.global.bodyVars {
-				limit = max(limit, x.engine.conf.MaxBufferedBody)
-			}
-			if limit > 0 && x.wantsBody(limit) {
+			if x.pluginsWantBody() {
 				return NeedBody
 			}
 			if x.stage != stageAnswer {
@@ -217,6 +218,9 @@ func (x *Exchange) Step() (v Verdict) {
 			if x.Consumer != nil && x.route != nil {
 				if cc, _ := x.Consumer.Engine.(*ConsumerChain); cc != nil {
 					x.chain = x.state.mergedWith(x.route.chain, cc)
+					if x.pluginsWantBody() {
+						return NeedBody
+					}
 				}
 			}
 		case stageConsumerRewrite:
@@ -227,11 +231,12 @@ func (x *Exchange) Step() (v Verdict) {
 			if v, stop := x.runList(x.global.access, phaseAccess); stop {
 				return v
 			}
-			if x.route == nil && x.stage == stageAccess {
+		case stageAccess:
+			if x.route == nil {
 				x.current = nil
 				x.reply(notFound, plugin.SourceGateway)
+				continue
 			}
-		case stageAccess:
 			if v, stop := x.runList(x.chain.access, phaseAccess); stop {
 				return v
 			}
@@ -363,6 +368,15 @@ func (x *Exchange) wantsBody(limit int64) bool {
 	return true
 }
 
+// pluginsWantBody tells whether a plugin of the exchange needs the body buffered before it goes on.
+func (x *Exchange) pluginsWantBody() bool {
+	limit := max(x.chain.body, x.global.body)
+	if x.chain.bodyVars || x.global.bodyVars {
+		limit = max(limit, x.engine.conf.MaxBufferedBody)
+	}
+	return limit > 0 && x.wantsBody(limit)
+}
+
 // BodyLimit is how many bytes of body the driver may buffer after the verdict NeedBody; more is refused with 413.
 func (x *Exchange) BodyLimit() int64 { return x.bodyMax }
 
@@ -379,6 +393,12 @@ func (x *Exchange) match() bool {
 	x.Exchange.Route = rt.info
 	x.Exchange.Route.MatchedURI, x.Exchange.Route.MatchedHost = uri, host
 	return true
+}
+
+// unmatch takes back what match has set.
+func (x *Exchange) unmatch() {
+	x.route, x.chain, x.global = nil, emptyChain, x.state.global
+	x.Exchange.Route = plugin.RouteInfo{}
 }
 
 // pickFirst chooses the first node; without one the exchange becomes an answer.
@@ -399,7 +419,12 @@ func (x *Exchange) pickFirst() bool {
 		x.pick.Key = rt.up.HashKey(&x.Exchange)
 	}
 	if err := x.pickNode(); err != nil {
-		x.reply(&plugin.Reply{Status: http.StatusServiceUnavailable}, plugin.SourceGateway)
+		// No node at all is a matter of the configuration; nodes that cannot be picked are a bad gateway (apisix/upstream.lua, apisix/init.lua handle_upstream).
+		status := http.StatusBadGateway
+		if len(rt.up.Conf.Nodes) == 0 {
+			status = http.StatusServiceUnavailable
+		}
+		x.reply(&plugin.Reply{Status: status}, plugin.SourceGateway)
 		return false
 	}
 	return true

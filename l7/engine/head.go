@@ -145,16 +145,17 @@ func (x *Exchange) targetOf(path []byte) []byte {
 	return b
 }
 
-// UpstreamHost is the Host that the upstream gets: what a plugin set, else by pass_host.
+// UpstreamHost is the Host that the upstream gets. What a plugin has set counts only with pass_host pass: the upstream's configuration is applied after the plugins have run
+// (apisix/init.lua set_upstream_host).
 func (x *Exchange) UpstreamHost() []byte {
-	if h := x.Request.UpstreamHost; h != nil {
-		return h
-	}
 	switch x.Up.PassHost {
 	case upstream.HostNode:
 		return x.Node.HostFor(x.Upstream.Scheme)
 	case upstream.HostRewrite:
 		return x.Up.Host
+	}
+	if h := x.Request.UpstreamHost; h != nil {
+		return h
 	}
 	if len(x.Request.HostPort) == 0 {
 		// An HTTP/1.0 client need not send one; an HTTP/1.1 server may refuse a request without (RFC 9112 3.2).
@@ -163,8 +164,8 @@ func (x *Exchange) UpstreamHost() []byte {
 	return x.Request.HostPort
 }
 
-// AppendRequestHead writes the request head for the upstream as HTTP/1.1. chunked frames a body of unknown length; otherwise Request.ContentLength is sent when there is
-// a body or the method usually has one.
+// AppendRequestHead writes the request head for the upstream as HTTP/1.1. A body of unknown length is chunked; otherwise Request.ContentLength is sent when there is a body or the
+// client has announced an empty one.
 func (x *Exchange) AppendRequestHead(dst []byte) []byte {
 	r := &x.Request
 	dst = append(append(dst, r.Method...), ' ')
@@ -228,6 +229,9 @@ func (x *Exchange) ResponseHead(status int, reason []byte, fields []plugin.Field
 		dst = append(dst, fields[i])
 	}
 	resp.Header.Reset(dst)
+	if !x.head && string(x.Request.Method) == http.MethodHead {
+		resp.ContentLength = 0 // a plugin has made HEAD of the method: no body comes
+	}
 	x.Source = plugin.SourceUpstream
 	if n := len(x.Upstream.Attempts); n > 0 {
 		x.Upstream.Attempts[n-1].Status = status
@@ -311,9 +315,10 @@ func (x *Exchange) headerFilters() (ok bool) {
 	return true
 }
 
-// NoBody tells whether a response with this status, to a request with this method, has no body (RFC 9110 6.4.1).
-func NoBody(method []byte, status int) bool {
-	return status < 200 || status == http.StatusNoContent || status == http.StatusNotModified || string(method) == http.MethodHead
+// NoBody tells whether the response has no body on the client's connection (RFC 9110 6.4.1). It is the method that the client sent which counts, whatever a plugin has made of it for the upstream.
+func (x *Exchange) NoBody() bool {
+	s := x.Response.Status
+	return s < 200 || s == http.StatusNoContent || s == http.StatusNotModified || x.head
 }
 
 // Framing says how a response body is delimited on the client's connection.
@@ -324,7 +329,7 @@ type Framing struct {
 
 // ResponseFraming decides how the body of the filtered response goes to a client of HTTP/1.minor.
 func (x *Exchange) ResponseFraming(minor int) Framing {
-	if NoBody(x.Request.Method, x.Response.Status) {
+	if x.NoBody() {
 		return Framing{None: true}
 	}
 	if x.Response.ContentLength >= 0 {
@@ -439,6 +444,7 @@ func (x *Exchange) logOne(u *Unit) {
 // BeginMalformed is Begin for a message that is refused before it is a request: the answer passes no plugins, only the access log.
 func (x *Exchange) BeginMalformed(e *Engine, status int) {
 	x.engine, x.state = e, e.state.Load()
+	x.head = string(x.Request.Method) == http.MethodHead
 	x.global, x.chain = emptyChain, emptyChain
 	if x.Request.Scheme == "" {
 		x.Request.Scheme, x.Request.Protocol = "http", "HTTP/1.1"

@@ -25,13 +25,22 @@ func (r *RealIP) trusts(ip netip.Addr) bool {
 	return false
 }
 
-// apply replaces the client's address when the peer may name it. Of a list the last address counts, or, recursively, the last one that is not trusted itself. What does
+// apply replaces the client's address when the peer may name it. Of a list, which may be spread over several field lines, the last address counts, or, recursively, the last one that is not trusted itself. What does
 // not parse is passed over.
 func (r *RealIP) apply(ex *plugin.Exchange) {
 	if len(r.From) == 0 || !r.trusts(ex.Peer.Addr()) {
 		return
 	}
-	v := ex.Request.Header.Get(r.Header)
+	fields := ex.Request.Header.Fields()
+	for i := len(fields) - 1; i >= 0; i-- {
+		if plugin.EqualFold(fields[i].Name, r.Header) && !r.walk(ex, fields[i].Value) {
+			return
+		}
+	}
+}
+
+// walk takes the addresses of one field line from the last to the first; it is false when the client is known.
+func (r *RealIP) walk(ex *plugin.Exchange, v []byte) (on bool) {
 	for len(v) > 0 {
 		last := v
 		if i := bytes.LastIndexByte(v, ','); i >= 0 {
@@ -41,13 +50,14 @@ func (r *RealIP) apply(ex *plugin.Exchange) {
 		}
 		addr, ok := parseClient(bytes.TrimSpace(last))
 		if !ok {
-			return
+			return false
 		}
 		ex.Client = addr
 		if !r.Recursive || !r.trusts(addr.Addr()) {
-			return
+			return false
 		}
 	}
+	return true
 }
 
 // maxAddr bounds the text of an address with port.

@@ -221,6 +221,9 @@ func (l *Loop) rearmBusy(c *conn) {
 	x := c.x
 	switch {
 	case x != nil && x.delaying:
+		if c.eof {
+			l.timers.set(&c.timer, min(x.delayEnd, l.now+int64(l.conf.HalfCloseGrace)))
+		}
 	case x != nil && x.wantsRequestBody():
 		if x.up != nil && x.up.out.any() {
 			l.timers.clear(&c.timer) // it is the upstream that is slow; its own timer counts
@@ -347,6 +350,9 @@ func (l *Loop) onClientTimer(c *conn) {
 		l.refuseHead(c, http.StatusRequestTimeout)
 	case stateBusy:
 		switch {
+		case x.delaying && l.now < x.delayEnd:
+			l.Stats.Aborted.Add(1)
+			l.abort(c)
 		case x.delaying:
 			x.delaying = false
 			if c.out.any() {

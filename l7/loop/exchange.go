@@ -41,6 +41,7 @@ type exchange struct {
 	ended                        bool  // the log phase has run
 	informational                int   // 1xx heads seen
 	bodyIn                       int64 // decoded bytes of the request body so far
+	delayEnd                     int64 // when a plugin's delay is over
 }
 
 func (l *Loop) newExchange(c *conn) *exchange {
@@ -143,7 +144,8 @@ func (l *Loop) step(x *exchange) {
 		l.connectUpstream(x)
 	case engine.Delay:
 		x.delaying = true
-		l.timers.set(&x.c.timer, l.now+int64(x.Delay))
+		x.delayEnd = l.now + int64(x.Delay)
+		l.timers.set(&x.c.timer, x.delayEnd)
 		x.Delay = 0
 	case engine.Block:
 		l.block(x)
@@ -213,7 +215,7 @@ func (l *Loop) sendAnswer(x *exchange) {
 		c.keepAlive = false
 	}
 	x.Response.ContentLength = int64(len(body))
-	if engine.NoBody(x.Request.Method, x.Response.Status) {
+	if x.NoBody() {
 		body = nil
 	}
 	if !x.reqBody.Done() && !l.drainable(x) {

@@ -88,6 +88,9 @@ func (l *Loop) sendRequest(x *exchange) {
 	if x.Request.BodyBuffered {
 		tail = x.Request.Body
 		x.bodySent = len(tail) > 0
+	} else if x.reqBody.Done() && x.Request.ContentLength < 0 {
+		// Another attempt after one that has taken the end of an empty body from the client.
+		l.wbuf = h1.AppendLastChunk(l.wbuf, trailersOf(&x.reqBody))
 	} else if !x.reqBody.Done() && c.in != nil {
 		var err error
 		if used, err = l.encodeBody(x, c.in.unread()); err != nil {

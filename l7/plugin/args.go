@@ -92,7 +92,7 @@ func (ex *Exchange) cutPairs(q []byte, name string) (rest []byte, found bool) {
 
 // Form lists the pairs of an urlencoded body that was buffered, or nothing.
 func (ex *Exchange) Form() []Field {
-	if !ex.Request.BodyBuffered {
+	if !ex.hasBody() {
 		return nil
 	}
 	ct := ex.Request.Header.Get("Content-Type")

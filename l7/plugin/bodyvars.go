@@ -24,9 +24,17 @@ type multipartBodyKey struct{}
 // notJSON remembers that a body did not parse.
 type notJSON struct{}
 
+// hasBody tells whether the request body can be read, and notes that somebody wanted to.
+func (ex *Exchange) hasBody() bool {
+	if !ex.Request.BodyBuffered {
+		ex.BodyMissed = true
+	}
+	return ex.Request.BodyBuffered
+}
+
 // BodyJSON decodes a buffered JSON body once per exchange; nil when there is none or it is not JSON.
 func (ex *Exchange) BodyJSON() any {
-	if !ex.Request.BodyBuffered {
+	if !ex.hasBody() {
 		return nil
 	}
 	v := ex.Value(jsonBodyKey{})
@@ -81,7 +89,7 @@ func formTable(form []Field) map[string]any {
 
 // multipartForm reads the parts of a buffered multipart form by name, once per exchange.
 func (ex *Exchange) multipartForm(contentType string) any {
-	if !ex.Request.BodyBuffered {
+	if !ex.hasBody() {
 		return nil
 	}
 	if v := ex.Value(multipartBodyKey{}); v != nil {

@@ -39,6 +39,9 @@ type Exchange struct {
 	// BodyBytesOut counts response body bytes without framing.
 	BodyBytesOut int64
 
+	// BodyMissed tells that a variable of the request body was read before the body was buffered, and so had no value.
+	BodyMissed bool
+
 	// Delay, set by a request phase, makes the engine wait that long before it goes on, or before it sends the phase's reply. It is reset afterwards.
 	Delay time.Duration
 	// Source says who made the response, for metrics.
@@ -163,11 +166,17 @@ type customVar struct {
 	val  []byte
 }
 
+// maxKeptAttempts is how many attempts Reset keeps memory for.
+const maxKeptAttempts = 16
+
 // Reset makes ex ready for another request and keeps its memory.
 func (ex *Exchange) Reset() {
 	req, early, att := ex.Request.Header.fields[:0], ex.Response.Early.fields[:0], ex.Upstream.Attempts[:0]
 	resp := ex.Response.Header.fields[:0]
 	clear(ex.values)
+	if cap(att) > maxKeptAttempts {
+		att = nil
+	}
 	arena := ex.arena[:0]
 	if cap(arena) > 16<<10 {
 		arena = nil

@@ -33,6 +33,9 @@ func (ex *Exchange) graphql() *graphqlInfo {
 	g, ok := ex.Value(graphqlKey{}).(*graphqlInfo)
 	if !ok {
 		if g = parseGraphQL(ex.graphqlDocument()); g == nil {
+			if string(ex.Request.Method) == "POST" && !ex.Request.BodyBuffered {
+				return nil // it may be there later
+			}
 			g = noGraphQL
 		}
 		ex.SetValue(graphqlKey{}, g)
@@ -50,7 +53,7 @@ func (ex *Exchange) graphqlDocument() string {
 		q, _ := ex.Arg("query")
 		return string(q)
 	case "POST":
-		if !ex.Request.BodyBuffered || len(ex.Request.Body) > maxGraphQL {
+		if !ex.hasBody() || len(ex.Request.Body) > maxGraphQL {
 			return ""
 		}
 		if !hasMediaType(ex.Request.Header.Get("Content-Type"), "application/json") {

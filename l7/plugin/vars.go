@@ -178,7 +178,7 @@ func init() {
 			}
 			return emptyValue, true
 		},
-		"request_body": func(ex *Exchange) ([]byte, bool) { return ex.Request.Body, ex.Request.BodyBuffered },
+		"request_body": func(ex *Exchange) ([]byte, bool) { return ex.Request.Body, ex.hasBody() },
 		"content_type": func(ex *Exchange) ([]byte, bool) {
 			v := ex.Request.Header.Get("Content-Type")
 			return v, v != nil

@@ -82,6 +82,9 @@ const (
 	defaultKeepaliveIdle     = 60 * time.Second
 )
 
+// maxRetries bounds the attempts that follow a first one, whatever is configured: one request must not keep a loop busy.
+const maxRetries = 64
+
 // maxWeight bounds a node's weight so that sums of shares fit 64 bits. APISIX's own tests use weights of 4,000,000,000.
 const maxWeight = 100_000_000_000
 
@@ -149,7 +152,7 @@ func compile(c *snapshot.Upstream) (*Upstream, error) {
 		return nil, err
 	}
 	if c.Retries != nil && *c.Retries >= 0 {
-		u.retries = *c.Retries
+		u.retries = min(*c.Retries, maxRetries)
 	}
 	if k := c.KeepalivePool; k.Size > 0 {
 		u.Keepalive.Size = k.Size
@@ -224,7 +227,7 @@ func (u *Upstream) Retries() int {
 	if u.retries >= 0 {
 		return u.retries
 	}
-	return max(0, len(u.table.Load().nodes)-1)
+	return min(max(0, len(u.table.Load().nodes)-1), maxRetries)
 }
 
 // Nodes are the nodes that can be picked now, in order of configuration. The slice is read-only.
