@@ -17,20 +17,15 @@ import (
 	"github.com/sluice-gateway/sluice/l7/upstream"
 )
 
-// maxDatagram is the largest UDP payload.
-const maxDatagram = 65535
-
-// datagrams lends buffers, so that a session that waits has none.
-var datagrams = sync.Pool{New: func() any { b := make([]byte, maxDatagram); return &b }}
-
 // drainIdle is how long a session may be quiet once the listener has ended.
 const drainIdle = time.Second
 
-// udpListener is a UDP socket and its sessions. A session is what one client address sends to one address of ours; it has a socket of its own to its node, so that the node's
+// udpListener is a UDP socket and its sessions. Datagrams move in batches (see batch). A session is what one client address sends to one address of ours; it has a socket of its own to its node, so that the node's
 // answers and the kernel's errors find their way back. The listener's goroutine reads what clients send, each session's what its node sends.
 type udpListener struct {
 	p     *Plane
 	c     *net.UDPConn
+	rc    syscall.RawConn
 	local netip.AddrPort // unspecified for every address
 
 	mu       sync.Mutex
@@ -41,6 +36,7 @@ type udpListener struct {
 
 type udpKey struct {
 	client netip.AddrPort
+	scope  uint32     // the interface of a link-local client
 	local  netip.Addr // the address of ours that the client used
 }
 
@@ -51,9 +47,11 @@ type udpSession struct {
 	node  *upstream.Node
 	ex    *plugin.Exchange
 	up    *net.UDPConn
+	rc    syscall.RawConn // of up
+	from  *receiver       // of up
 	place *list.Element
-	// answerFrom makes answers leave from the address that the client used; nil where the socket has only one.
-	answerFrom []byte
+	// back is where answers go, and the address of ours that they leave from.
+	back target
 
 	idle     time.Duration
 	last     atomic.Int64 // plugin.Clock of the newest datagram
@@ -62,50 +60,82 @@ type udpSession struct {
 }
 
 func newUDPListener(p *Plane, c *net.UDPConn) *udpListener {
-	return &udpListener{p: p, c: c, local: c.LocalAddr().(*net.UDPAddr).AddrPort(), sessions: map[udpKey]*udpSession{}}
+	return &udpListener{p: p, c: c, rc: rawConn(c), local: c.LocalAddr().(*net.UDPAddr).AddrPort(), sessions: map[udpKey]*udpSession{}}
 }
 
-// read takes datagrams until the listener ends.
+// rawConn is c for system calls. It fails for a nil connection only.
+func rawConn(c *net.UDPConn) syscall.RawConn {
+	rc, err := c.SyscallConn()
+	if err != nil {
+		panic(err)
+	}
+	return rc
+}
+
+// read takes datagrams until the listener ends. Those that follow each other in one session go on together.
 func (l *udpListener) read() {
-	buf, oob := make([]byte, maxDatagram), make([]byte, 128)
+	in := newReceiver(l.rc)
 	for {
-		n, oobn, _, from, err := l.c.ReadMsgUDPAddrPort(buf, oob)
+		b, err := in.receive()
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
 				return
 			}
 			continue // an error that an earlier answer has caused, such as a client that is gone
 		}
-		local := l.local.Addr()
-		if local.IsUnspecified() {
-			local = destination(oob[:oobn])
+		for i := 0; i < b.n; {
+			key := l.key(b, i)
+			j := i + 1
+			for j < b.n && l.key(b, j) == key {
+				j++
+			}
+			l.forward(b, i, j, key)
+			i = j
 		}
-		l.datagram(buf[:n], udpKey{netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), local.Unmap()})
+		b.release()
 	}
 }
 
-// datagram forwards one datagram of a client. A node that is known to be unreachable by now is replaced once.
-func (l *udpListener) datagram(b []byte, key udpKey) {
-	for range 2 {
-		s := l.session(key)
+// key is the session that a datagram belongs to.
+func (l *udpListener) key(b *batch, i int) udpKey {
+	from, scope := b.sender(i)
+	local := l.local.Addr()
+	if local.IsUnspecified() {
+		local = destination(b.control(i))
+	}
+	return udpKey{from, scope, local.Unmap()}
+}
+
+// forward passes on the datagrams of a session from place i up to j. A node that is known to be unreachable by now is replaced once.
+func (l *udpListener) forward(b *batch, i, j int, key udpKey) {
+	for replaced := false; i < j; {
+		s := l.session(key, b, i)
 		if s == nil {
 			return
 		}
 		s.last.Store(plugin.Clock())
-		_, err := s.up.Write(b)
-		if err == nil {
-			s.in.Add(uint64(len(b)))
+		n, err := b.send(s.rc, i, j, nil)
+		for end := i + n; i < end; i++ {
+			s.in.Add(uint64(b.heads[i].n))
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, syscall.ECONNREFUSED):
+			s.unreachable()
+			if replaced {
+				return
+			}
+			replaced = true
+		case errors.Is(err, net.ErrClosed):
 			return
+		default:
+			i++ // too large, or no room in the socket: datagrams get lost
 		}
-		if !errors.Is(err, syscall.ECONNREFUSED) {
-			return // too large, or no room in the socket: datagrams get lost
-		}
-		s.unreachable()
 	}
 }
 
-// session finds the session of a client or begins one; nil when it may not.
-func (l *udpListener) session(key udpKey) *udpSession {
+// session finds the session of the datagram at a place or begins one; nil when it may not.
+func (l *udpListener) session(key udpKey, b *batch, i int) *udpSession {
 	l.mu.Lock()
 	s := l.sessions[key]
 	if s != nil {
@@ -115,10 +145,10 @@ func (l *udpListener) session(key udpKey) *udpSession {
 	if s != nil {
 		return s
 	}
-	return l.begin(key)
+	return l.begin(key, b.origin(i))
 }
 
-func (l *udpListener) begin(key udpKey) *udpSession {
+func (l *udpListener) begin(key udpKey, back target) *udpSession {
 	p := l.p
 	server := netip.AddrPortFrom(key.local, l.local.Port())
 	r := p.table.Load().match(key.client, server, "")
@@ -127,7 +157,7 @@ func (l *udpListener) begin(key udpKey) *udpSession {
 		return nil
 	}
 	r.retain()
-	s := &udpSession{l: l, key: key, route: r}
+	s := &udpSession{l: l, key: key, route: r, back: back}
 	if err := s.open(server); err != nil {
 		why := ReasonPlugin
 		if !errors.As(err, new(*errRefused)) {
@@ -142,7 +172,7 @@ func (l *udpListener) begin(key udpKey) *udpSession {
 		return nil
 	}
 	if l.local.Addr().IsUnspecified() {
-		s.answerFrom = source(key.local)
+		s.back.control = source(key.local)
 	}
 	l.mu.Lock()
 	if l.ended || !p.enter(s) {
@@ -205,6 +235,8 @@ func (s *udpSession) open(server netip.AddrPort) error {
 		}
 		return err
 	}
+	s.rc = rawConn(s.up)
+	s.from = newReceiver(s.rc)
 	s.node, s.idle = node, max(u.Timeouts.Read, u.Timeouts.Send)
 	if s.ex != nil {
 		attempt(s.ex, node.HostPort, node.Addr, pick.Now, true)
@@ -251,43 +283,27 @@ func (s *udpSession) left() time.Duration {
 	return idle - time.Duration(plugin.Clock()-s.last.Load())
 }
 
-// answer waits for one datagram of the node and sends it to the client.
+// answer waits for datagrams of the node and sends them to the client.
 func (s *udpSession) answer() error {
-	rc, err := s.up.SyscallConn()
+	b, err := s.from.receive()
 	if err != nil {
 		return err
 	}
-	var buf *[]byte
-	n := 0
-	werr := rc.Read(func(fd uintptr) bool {
-		b := datagrams.Get().(*[]byte)
-		for {
-			if n, err = unix.Read(int(fd), *b); err != unix.EINTR {
-				break
-			}
-		}
-		if err == unix.EAGAIN {
-			datagrams.Put(b)
-			return false
-		}
-		buf = b
-		return true
-	})
-	if buf == nil {
-		return werr
-	}
-	defer datagrams.Put(buf)
-	if err != nil {
-		return err
-	}
+	defer b.release()
 	if !s.answered.Swap(true) {
 		s.route.up.Report(s.node, upstream.Success, 0, plugin.Clock())
 	}
 	s.last.Store(plugin.Clock())
-	if _, _, err := s.l.c.WriteMsgUDPAddrPort((*buf)[:n], s.answerFrom, s.key.client); err == nil {
-		s.out.Add(uint64(n))
-	} else if errors.Is(err, net.ErrClosed) {
-		return err
+	for i := 0; i < b.n; {
+		n, err := b.send(s.l.rc, i, b.n, &s.back)
+		for end := i + n; i < end; i++ {
+			s.out.Add(uint64(b.heads[i].n))
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return err
+		} else if err != nil {
+			i++ // the datagram gets lost
+		}
 	}
 	return nil
 }

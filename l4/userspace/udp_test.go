@@ -174,3 +174,51 @@ func TestUDPWildcard(t *testing.T) {
 		})
 	}
 }
+
+// TestUDPBursts tests that the datagrams of several clients, which come in the same system calls, arrive whole and in order both ways.
+func TestUDPBursts(t *testing.T) {
+	g := start(t, Options{}, nil, to(serveUDP(t, "a")))
+	const clients, each = 5, 2 * batchSize // few enough for the sockets' buffers
+	var conns []*net.UDPConn
+	for range clients {
+		c := dialUDP(t, g.udp)
+		ask(t, c, "begin")
+		conns = append(conns, c)
+	}
+	word := func(client, n int) string { return strings.Repeat(fmt.Sprintf("%d/%d ", client, n), 1+n%7) }
+	for n := range each {
+		for i, c := range conns {
+			if _, err := c.Write([]byte(word(i, n))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	b := make([]byte, maxDatagram)
+	for i, c := range conns {
+		for n := range each {
+			got, err := c.Read(b)
+			if err != nil {
+				t.Fatalf("client %d, datagram %d: %v", i, n, err)
+			}
+			if want := "a" + word(i, n); string(b[:got]) != want {
+				t.Fatalf("client %d, datagram %d: got %.20q of %d bytes, want %.20q of %d", i, n, b[:got], got, want, len(want))
+			}
+		}
+	}
+	if n := g.stats.Sessions.Load(); n != clients {
+		t.Errorf("%d sessions, want %d", n, clients)
+	}
+}
+
+// TestUDPTooLarge tests that a datagram that cannot be passed on does not take the next one with it.
+func TestUDPTooLarge(t *testing.T) {
+	g := start(t, Options{}, nil, to(serveUDP(t, "a")))
+	c := dialUDP(t, g.udp)
+	// 65,507 bytes are the most that IPv4 carries; the node's answer would have one more.
+	if _, err := c.Write(make([]byte, 65507)); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(t, c, "next"); got != "anext" {
+		t.Errorf("got %.20q", got)
+	}
+}
