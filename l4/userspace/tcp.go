@@ -330,11 +330,8 @@ func (s *session) dial(ctx context.Context, node *upstream.Node) (*end, upstream
 		}
 	}
 	if s.route.tls != nil {
-		conf := s.route.tls
-		if name := serverNameOf(node); name != "" {
-			conf = conf.Clone()
-			conf.ServerName = name
-		}
+		conf := s.route.tls.Clone()
+		conf.ServerName = s.upstreamName(node)
 		conn := tls.Client(raw, conf)
 		if err := conn.HandshakeContext(ctx); err != nil {
 			_ = raw.Close()
@@ -345,11 +342,11 @@ func (s *session) dial(ctx context.Context, node *upstream.Node) (*end, upstream
 	return e, upstream.Success, nil
 }
 
-// serverNameOf is the server name for a node that is configured by name.
-func serverNameOf(n *upstream.Node) string {
-	host := strings.Trim(n.Host, "[]")
-	if _, err := netip.ParseAddr(host); err == nil {
-		return ""
+// upstreamName is whom the node has to be: the server that the client asked for (upstream_sni in apisix/upstream.lua), or else the node as it is configured. An address is
+// looked for in the certificate and not sent.
+func (s *session) upstreamName(n *upstream.Node) string {
+	if s.sni != "" {
+		return s.sni
 	}
-	return host
+	return strings.Trim(n.Host, "[]")
 }

@@ -27,7 +27,14 @@ func selfSigned(t testing.TB, names ...string) snapshot.KeyPair {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: names[0]}, DNSNames: names, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: names[0]}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	for _, name := range names {
+		if ip := net.ParseIP(name); ip != nil {
+			tmpl.IPAddresses = append(tmpl.IPAddresses, ip)
+		} else {
+			tmpl.DNSNames = append(tmpl.DNSNames, name)
+		}
+	}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +135,7 @@ func TestTermination(t *testing.T) {
 	g := start(t, Options{TLS: certs.Options{FallbackSNI: "a.test"}}, func(l *TCPListener) { l.TLS = true })
 	g.commit(&snapshot.Snapshot{SSLs: ssls, StreamRoutes: []*snapshot.StreamRoute{toTLS, to(plain.addr)}})
 	for _, tt := range []struct{ sni, want, cert string }{
-		{"a.test", "hi", "a.test"}, {"x.a.test", "hi", "a.test"}, {"b.test", `node for "": hi`, "b.test"}, {"", "hi", "a.test"}, {"c.test", "", ""},
+		{"a.test", "hi", "a.test"}, {"x.a.test", "hi", "a.test"}, {"b.test", `node for "b.test": hi`, "b.test"}, {"", "hi", "a.test"}, {"c.test", "", ""},
 	} {
 		t.Run(tt.sni, func(t *testing.T) {
 			g.t = t
@@ -173,5 +180,47 @@ func TestUpstreamVerification(t *testing.T) {
 	r.Upstream.Scheme, r.Upstream.TLS = "tls", &snapshot.UpstreamTLS{ClientCert: "x", ClientKey: "y"}
 	if _, err := New(Options{}).Prepare(t.Context(), &snapshot.Snapshot{StreamRoutes: []*snapshot.StreamRoute{r}}); err == nil || errors.Unwrap(err) == nil {
 		t.Errorf("a client certificate that is none: %v", err)
+	}
+}
+
+// TestUpstreamName tests which name a node of scheme tls is asked for, and that its certificate must have it when tls.verify says so.
+func TestUpstreamName(t *testing.T) {
+	pair := selfSigned(t, "a.test", "127.0.0.1")
+	secure := serveTLS(t, "node", pair)
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM([]byte(pair.Cert)) {
+		t.Fatal("no certificate")
+	}
+	ssls := []*snapshot.SSL{{ID: "1", SNIs: []string{"*.test"}, Pairs: []snapshot.KeyPair{selfSigned(t, "*.test")}}}
+	for _, tt := range []struct {
+		name, sni, want string
+	}{
+		{"what the client asks for", "a.test", `node for "a.test": hi`},
+		{"what the client asks for, which the node is not", "b.test", ""},
+		{"the node's address", "", `node for "": hi`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := to(secure.addr)
+			r.Upstream.Scheme, r.Upstream.TLS = "tls", &snapshot.UpstreamTLS{Verify: true}
+			g := start(t, Options{}, func(l *TCPListener) { l.TLS = tt.sni != "" })
+			n, err := g.Prepare(t.Context(), &snapshot.Snapshot{StreamRoutes: []*snapshot.StreamRoute{r}, SSLs: ssls})
+			if err != nil {
+				t.Fatal(err)
+			}
+			n.routes[r].tls.RootCAs = roots // instead of the system's
+			n.Commit()
+			if tt.sni != "" {
+				if got, _, err := g.askTLS(&tls.Config{ServerName: tt.sni, InsecureSkipVerify: true}, "hi"); got != tt.want {
+					t.Errorf("got %q, %v", got, err)
+				}
+				return
+			}
+			c := g.dial()
+			fmt.Fprint(c, "hi")
+			_ = c.CloseWrite()
+			if b, err := io.ReadAll(c); string(b) != tt.want {
+				t.Errorf("got %q, %v", b, err)
+			}
+		})
 	}
 }
