@@ -62,7 +62,8 @@ func pluginInfo(d *plugin.Def, attr json.RawMessage) (*compile.PluginInfo, error
 	for _, part := range []struct {
 		doc []byte
 		to  **schema.Schema
-	}{{d.Schema, &info.Schema}, {d.ConsumerSchema, &info.ConsumerSchema}, {d.MetadataSchema, &info.MetadataSchema}} {
+	}{{d.Schema, &info.Schema}, {d.ConsumerSchema, &info.ConsumerSchema}, {d.MetadataSchema, &info.MetadataSchema},
+		{d.StreamSchema, &info.StreamSchema}} {
 		if part.doc == nil {
 			continue
 		}

@@ -185,7 +185,7 @@ func TestStreamRoutes(t *testing.T) {
 		if got := say(t, dial("tcp", ports[0]), "x"); got != "x" {
 			t.Errorf("from an address that is allowed: %q", got)
 		}
-		route(`"limit-conn":{"conn":1,"burst":0,"default_conn_delay":0.1,"key":"remote_addr","rejected_code":503}`)
+		route(`"limit-conn":{"conn":1,"burst":0,"default_conn_delay":0.1,"key":"remote_addr"}`)
 		first := dial("tcp", ports[0])
 		fmt.Fprintln(first, "1")
 		if line, err := bufio.NewReader(first).ReadString('\n'); err != nil {
@@ -220,6 +220,8 @@ func TestStreamRoutes(t *testing.T) {
 			{`{"upstream":{"nodes":{"127.0.0.1:1":1},"type":"nosuch"}}`, `stream route 9: upstream: compile upstream /stream_routes/9: type: "nosuch" is none of`},
 			{`{"upstream":{"nodes":{"127.0.0.1:1":1},"type":"roundrobin"},"plugins":{"key-auth":{}}}`, `unknown plugin [key-auth]`},
 			{`{"upstream":{"nodes":{"127.0.0.1:1":1},"type":"roundrobin"},"protocol":{"name":"redis"}}`, `unknown protocol [redis]`},
+			{`{"upstream":{"nodes":{"127.0.0.1:1":1},"type":"roundrobin"},"plugins":{"limit-conn":{"conn":"$x","burst":0,"default_conn_delay":1,"key":"remote_addr"}}}`,
+				`failed to check the configuration of stream plugin [limit-conn]: property "conn" validation failed: wrong type: expected integer, got string`},
 			{`{"upstream_id":"nope"}`, `failed to fetch upstream info by upstream id [nope], response code: 404`},
 		} {
 			status, body := p.admin("PUT", "/stream_routes/9", tc.doc)
@@ -234,6 +236,10 @@ func TestStreamRoutes(t *testing.T) {
 			t.Errorf("plugins of streams: %d %.300s", status, body)
 		}
 	})
+
+	if status, body := p.admin("GET", "/schema/plugins/limit-conn?subsystem=stream", ""); status != 200 || strings.Contains(body, "rejected_code") {
+		t.Errorf("the schema of limit-conn in stream routes: %d %s", status, body)
+	}
 
 	// Stored routes are served again after a restart, and connections end in order.
 	open := dial("tcp", ports[0])

@@ -53,7 +53,7 @@ func (a *api) pluginsEndpoint(r *http.Request, rest []string) *reply {
 		all := map[string]any{}
 		for _, p := range a.plugins.All() {
 			if in(p, subsystem) {
-				all[p.Name] = describe(p)
+				all[p.Name] = describe(p, subsystem)
 			}
 		}
 		return &reply{http.StatusOK, all}
@@ -62,7 +62,7 @@ func (a *api) pluginsEndpoint(r *http.Request, rest []string) *reply {
 	if !ok || !in(p, subsystem) {
 		return fail(http.StatusNotFound, "plugin not found in subsystem %s", subsystem)
 	}
-	s := p.Schema
+	s := schemaIn(p, subsystem)
 	switch q.Get("schema_type") {
 	case "consumer":
 		s = p.ConsumerSchema
@@ -82,7 +82,15 @@ func in(p *compile.PluginInfo, subsystem string) bool {
 	return p.HTTP
 }
 
-func describe(p *compile.PluginInfo) map[string]any {
+// schemaIn is the schema of a plugin's configuration in routes or in stream routes.
+func schemaIn(p *compile.PluginInfo, subsystem string) *schema.Schema {
+	if subsystem == "stream" && p.StreamSchema != nil {
+		return p.StreamSchema
+	}
+	return p.Schema
+}
+
+func describe(p *compile.PluginInfo, subsystem string) map[string]any {
 	d := map[string]any{"priority": p.Priority, "version": json.Number("0.1")}
 	var version json.Number
 	if json.Unmarshal([]byte(p.Version), &version) == nil && version != "" {
@@ -91,7 +99,7 @@ func describe(p *compile.PluginInfo) map[string]any {
 	if p.Auth {
 		d["type"] = "auth"
 	}
-	for name, s := range map[string]*schema.Schema{"schema": p.Schema, "consumer_schema": p.ConsumerSchema, "metadata_schema": p.MetadataSchema} {
+	for name, s := range map[string]*schema.Schema{"schema": schemaIn(p, subsystem), "consumer_schema": p.ConsumerSchema, "metadata_schema": p.MetadataSchema} {
 		if s != nil {
 			d[name] = json.RawMessage(s.Raw())
 		}

@@ -44,6 +44,8 @@ type PluginInfo struct {
 	// Schema, ConsumerSchema and MetadataSchema check configurations without their _meta; nil where there is none. The
 	// encrypt_fields of their documents name the fields that are encrypted at rest.
 	Schema, ConsumerSchema, MetadataSchema *schema.Schema
+	// StreamSchema checks configurations of stream routes in place of Schema; nil when they are the same.
+	StreamSchema *schema.Schema
 	// ConsumerKeyField names the field that identifies a consumer, for messages; ConsumerKey reads it from a
 	// KindConsumer configuration. Both are unset for plugins that identify consumers differently.
 	ConsumerKeyField string

@@ -206,7 +206,11 @@ func (x *examination) conf(info *PluginInfo, kind SchemaKind, holder, rest map[s
 		}
 	}
 	var full any = doc
-	if s := info.schema(kind); s != nil {
+	s := info.schema(kind)
+	if x.key.Kind == model.StreamRoutes && info.StreamSchema != nil {
+		s = info.StreamSchema
+	}
+	if s != nil {
 		var err error
 		if full, err = s.Check(doc); err != nil {
 			return nil, nil, err

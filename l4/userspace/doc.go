@@ -9,9 +9,9 @@
 //  4. (*route).admit runs the plugins; one that answers refuses the connection.
 //  5. (*session).connect picks a node, dials it, and tries others when it cannot be reached.
 //  6. relay moves bytes both ways. Between two plain TCP sockets they do not pass through this process: Go's io.Copy splices.
-//  7. (*session).end runs the plugins' log phase and gives everything back.
+//  7. (*Plane).finish runs the plugins' log phase and writes the access log.
 //
-// A UDP datagram of an unknown client begins a session in the same way (steps 3 to 5); see udpListener.
+// A UDP datagram of an unknown client begins a session in the same way (steps 3 to 5); see udpListener. Datagrams move in batches, several with one system call.
 //
 // A configuration change publishes a new table. Connections and sessions stay with the route that they began with.
 package userspace

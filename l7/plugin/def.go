@@ -25,6 +25,8 @@ type Def struct {
 	// Schema, ConsumerSchema and MetadataSchema are draft-07 JSON Schemas. The last two are nil where the plugin has none. A top-level
 	// "encrypt_fields" array names the fields to encrypt at rest.
 	Schema, ConsumerSchema, MetadataSchema []byte
+	// StreamSchema is for stream routes in place of Schema; nil when they are the same.
+	StreamSchema []byte
 	// New compiles a configuration that passed Schema, defaults filled and references resolved. Its errors become
 	// "failed to check the configuration of plugin NAME err: ERROR". It must not start anything that outlives an instance that is dropped without
 	// Close, and it must be quick: it also runs for validation only.

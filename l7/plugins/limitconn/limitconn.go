@@ -3,6 +3,7 @@
 package limitconn
 
 import (
+	"cmp"
 	_ "embed"
 	"encoding/json"
 	"errors"
@@ -20,11 +21,16 @@ import (
 
 const name = "limit-conn"
 
-//go:embed schema.json
-var confSchema []byte
+var (
+	//go:embed schema.json
+	confSchema []byte
+	// streamSchema has the fields of connections (apisix/stream/plugins/limit-conn.lua).
+	//go:embed stream.json
+	streamSchema []byte
+)
 
 func init() {
-	plugin.Register(plugin.Def{Name: name, Priority: 1003, Stream: true, Version: "0.1", Schema: confSchema, New: newLimiter})
+	plugin.Register(plugin.Def{Name: name, Priority: 1003, Stream: true, Version: "0.1", Schema: confSchema, StreamSchema: streamSchema, New: newLimiter})
 }
 
 type conf struct {
@@ -73,7 +79,7 @@ func newLimiter(raw []byte, env *plugin.Env) (plugin.Instance, error) {
 		return nil, fmt.Errorf("policy: %s is not available in this build, use local", c.Policy)
 	}
 	l := &limiter{rules: c.Rules != nil, degrade: c.AllowDegradation, only: c.OnlyDefaultDelay, logger: env.Logger,
-		conns: env.Shared(name, func() any { return limit.NewConns(0) }).(*limit.Conns), rejected: plugin.Exit(c.RejectedCode, nil)}
+		conns: env.Shared(name, func() any { return limit.NewConns(0) }).(*limit.Conns), rejected: plugin.Exit(cmp.Or(c.RejectedCode, http.StatusServiceUnavailable), nil)}
 	l.spare.New = func() any { return new(held) }
 	l.unit.Store(int64(min(c.DefaultDelay, maxDelay.Seconds()) * float64(time.Second)))
 	if c.RejectedMsg != "" {
