@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,7 +17,7 @@ const steerConfig = `
 apisix:
   node_listen: [{ip: 127.0.0.1, port: 9080}]
   proxy_mode: http&stream
-  stream_proxy: {tcp: ["127.0.0.1:9100"]}
+  stream_proxy: {tcp: ["127.0.0.1:9100"], udp: ["127.0.0.1:9200"]}
 sluice:
   data_dir: %s
   l4:
@@ -24,6 +25,7 @@ sluice:
     steer:
       - {prefix: 198.51.0.0/16, to: http}
       - {prefix: 198.51.100.0/24, ports: 5432, to: "tcp:9100"}
+      - {prefix: 198.51.0.0/16, ports: 9200, to: "udp:9200"}
 `
 
 // TestSteering runs the gateway in a network namespace of its own, where one listener serves a /16 and all its ports.
@@ -93,7 +95,7 @@ func TestSteering(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	if out, err := run("curl", "-sf", "-X", "PUT", "-H", "X-API-KEY: "+p.key, "http://127.0.0.1:9180/apisix/admin/stream_routes/1", "-d",
-		`{"upstream":{"type":"roundrobin","nodes":{"127.0.0.1:9080":1}}}`); err != nil {
+		`{"server_port":5432,"upstream":{"type":"roundrobin","nodes":{"127.0.0.1:9080":1}}}`); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	for url, want := range map[string]string{
@@ -107,6 +109,21 @@ func TestSteering(t *testing.T) {
 	} {
 		if got := get(url); got != want {
 			t.Errorf("%s: %q, want %q", url, got, want)
+		}
+	}
+	// This thread's sockets are in the namespace. A connected one takes answers from the address that it sends to only.
+	node := echoUDP(t)
+	if out, err := run("curl", "-sf", "-X", "PUT", "-H", "X-API-KEY: "+p.key, "http://127.0.0.1:9180/apisix/admin/stream_routes/2", "-d",
+		`{"server_port":9200,"server_addr":"198.51.0.0/16","upstream":{"type":"roundrobin","nodes":{"`+node+`":1}}}`); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, to := range []string{"198.51.3.4:9200", "198.51.200.1:9200"} {
+		c, err := net.Dial("udp", to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := say(t, c, "over udp"); got != "over udp" {
+			t.Errorf("%s: %q", to, got)
 		}
 	}
 	if out := l4("status"); !strings.Contains(out, "http         4 steered, 0 without a socket") || !strings.Contains(out, "tcp:9100     1 steered") {

@@ -99,9 +99,10 @@ func (l *udpListener) read() {
 // key is the session that a datagram belongs to.
 func (l *udpListener) key(b *batch, i int) udpKey {
 	from, scope := b.sender(i)
-	local := l.local.Addr()
-	if local.IsUnspecified() {
-		local = destination(b.control(i))
+	// A socket that is bound to one address may get what was sent to another: sk_lookup steers.
+	local := destination(b.control(i))
+	if !local.IsValid() {
+		local = l.local.Addr()
 	}
 	return udpKey{from, scope, local.Unmap()}
 }
@@ -171,7 +172,7 @@ func (l *udpListener) begin(key udpKey, back target) *udpSession {
 		r.release()
 		return nil
 	}
-	if l.local.Addr().IsUnspecified() {
+	if key.local != l.local.Addr().Unmap() {
 		s.back.control = source(key.local)
 	}
 	l.mu.Lock()
@@ -345,7 +346,7 @@ func (l *udpListener) end() {
 	_ = l.c.SetReadDeadline(time.Now())
 }
 
-// destination finds the address that a datagram was sent to in its control messages (IP_PKTINFO, IPV6_PKTINFO).
+// destination finds the address that a datagram was sent to in its control messages (IP_PKTINFO, IPV6_PKTINFO). It is invalid when they do not say.
 func destination(oob []byte) netip.Addr {
 	for len(oob) > 0 {
 		h, data, rest, err := unix.ParseOneSocketControlMessage(oob)
@@ -360,7 +361,7 @@ func destination(oob []byte) netip.Addr {
 		}
 		oob = rest
 	}
-	return netip.IPv4Unspecified()
+	return netip.Addr{}
 }
 
 // source is the control message that makes a datagram leave from an address.

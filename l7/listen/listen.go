@@ -77,7 +77,7 @@ func free(addr string) error {
 	return ln.Close()
 }
 
-// UDP opens a UDP socket. One that is bound to every address tells for each datagram which address it was sent to, so that the answer can come from there.
+// UDP opens a UDP socket. It tells for each datagram which address it was sent to, so that the answer can come from there.
 func UDP(addr string) (*net.UDPConn, error) {
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var serr error
