@@ -90,66 +90,92 @@ func (r *route) matches(client, server netip.AddrPort) bool {
 		(r.def.ServerPort == 0 || r.def.ServerPort == int(server.Port()))
 }
 
-// table finds routes. It is immutable.
+// table finds routes. It is immutable. How many ports there are does not matter to a match; the routes of one port are tried one after the other.
 type table struct {
-	plain []*route // without sni, in order of creation
-	exact map[string][]*route
+	// plain are the routes without sni.
+	plain ports
+	exact map[string]*ports
 	// wild is by what follows "*"; unlike a certificate such a route takes every name below its domain (apisix/stream/router/ip_port.lua).
-	wild map[string][]*route
-	all  []*route
+	wild map[string]*ports
+	// names are the ports of routes with sni, with 0 for every port.
+	names map[int]bool
+}
+
+// ports are routes by server_port, with 0 for those without, each list in order of creation.
+type ports map[int][]placed
+
+// placed is a route and its place in the order of creation.
+type placed struct {
+	*route
+	at int
 }
 
 func newTable(routes []*route) *table {
-	t := &table{all: routes, exact: map[string][]*route{}, wild: map[string][]*route{}}
-	for _, r := range routes {
+	t := &table{plain: ports{}, exact: map[string]*ports{}, wild: map[string]*ports{}, names: map[int]bool{}}
+	for at, r := range routes {
 		name := strings.ToLower(r.def.SNI)
-		switch suffix, wild := strings.CutPrefix(name, "*"); {
-		case name == "":
-			t.plain = append(t.plain, r)
-		case wild:
-			t.wild[suffix] = append(t.wild[suffix], r)
-		default:
-			t.exact[name] = append(t.exact[name], r)
+		to := &t.plain
+		if name != "" {
+			t.names[r.def.ServerPort] = true
+			kind, key := t.exact, name
+			if suffix, wild := strings.CutPrefix(name, "*"); wild {
+				kind, key = t.wild, suffix
+			}
+			if to = kind[key]; to == nil {
+				to = &ports{}
+				kind[key] = to
+			}
 		}
+		(*to)[r.def.ServerPort] = append((*to)[r.def.ServerPort], placed{r, at})
 	}
 	return t
 }
 
+// first finds the oldest route that takes a connection.
+func (p ports) first(client, server netip.AddrPort) *route {
+	some, every := p[int(server.Port())], p[0]
+	if server.Port() == 0 {
+		some = nil
+	}
+	for len(some)+len(every) > 0 {
+		from := &every
+		if len(every) == 0 || len(some) > 0 && some[0].at < every[0].at {
+			from = &some
+		}
+		if r := (*from)[0].route; r.matches(client, server) {
+			return r
+		}
+		*from = (*from)[1:]
+	}
+	return nil
+}
+
 // wantsSNI tells whether the server name matters to connections to the address.
 func (t *table) wantsSNI(server netip.AddrPort) bool {
-	for _, r := range t.all {
-		if r.def.SNI != "" && (r.def.ServerPort == 0 || r.def.ServerPort == int(server.Port())) {
-			return true
-		}
-	}
-	return false
+	return t.names[0] || t.names[int(server.Port())]
 }
 
 // match finds the route of a connection, or nil.
 func (t *table) match(client, server netip.AddrPort, sni string) *route {
-	first := func(list []*route) *route {
-		for _, r := range list {
-			if r.matches(client, server) {
-				return r
-			}
-		}
-		return nil
-	}
 	if sni != "" {
 		sni = strings.ToLower(strings.TrimSuffix(sni, "."))
-		if r := first(t.exact[sni]); r != nil {
-			return r
+		if p := t.exact[sni]; p != nil {
+			if r := p.first(client, server); r != nil {
+				return r
+			}
 		}
 		for i := range len(sni) {
 			if i > 0 && sni[i] != '.' {
 				continue
 			}
-			if r := first(t.wild[sni[i:]]); r != nil {
-				return r
+			if p := t.wild[sni[i:]]; p != nil {
+				if r := p.first(client, server); r != nil {
+					return r
+				}
 			}
 		}
 	}
-	return first(t.plain)
+	return t.plain.first(client, server)
 }
 
 // errNoUpstream is what a connection gets that matches a route without upstream.
