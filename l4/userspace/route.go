@@ -25,6 +25,7 @@ type route struct {
 	units  []*unit     // by descending priority
 	stats  *RouteStats
 	refs   atomic.Int64
+	warned atomic.Int64 // plugin.Clock of the newest warning
 }
 
 // newRoute compiles what does not depend on plugins. The error names the field.

@@ -252,12 +252,9 @@ func (s *session) run(ctx context.Context) {
 		return
 	}
 	if err != nil {
-		p.refuse(ReasonUpstream, r.def.ID, err)
+		p.unreachable(r, err)
 		if s.ex != nil {
 			s.ex.Response.Status = statusBadGateway
-		}
-		if r.up != nil {
-			p.o.Logger.Warn("no node could be reached", "route_id", r.def.ID, "err", err)
 		}
 		return
 	}
@@ -291,7 +288,9 @@ func (s *session) connect(ctx context.Context) (*end, error) {
 			u.Release(node)
 			return nil, ctx.Err()
 		}
-		u.Report(node, event, time.Since(now), plugin.Clock())
+		if !local(err) {
+			u.Report(node, event, time.Since(now), plugin.Clock())
+		}
 		if s.ex != nil {
 			attempt(s.ex, node.HostPort, node.Addr, pick.Now, err == nil)
 		}

@@ -160,14 +160,14 @@ func (l *udpListener) begin(key udpKey, back target) *udpSession {
 	r.retain()
 	s := &udpSession{l: l, key: key, route: r, back: back}
 	if err := s.open(server); err != nil {
-		why := ReasonPlugin
-		if !errors.As(err, new(*errRefused)) {
-			why = ReasonUpstream
+		if errors.As(err, new(*errRefused)) {
+			p.refuse(ReasonPlugin, r.def.ID, err)
+		} else {
+			p.unreachable(r, err)
 			if s.ex != nil {
 				s.ex.Response.Status = statusBadGateway
 			}
 		}
-		p.refuse(why, r.def.ID, err)
 		s.log()
 		r.release()
 		return nil
@@ -229,7 +229,9 @@ func (s *udpSession) open(server netip.AddrPort) error {
 		return err
 	}
 	if s.up, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(node.Addr)); err != nil {
-		u.Report(node, upstream.ConnectError, 0, plugin.Clock())
+		if !local(err) {
+			u.Report(node, upstream.ConnectError, 0, plugin.Clock())
+		}
 		u.Release(node)
 		if s.ex != nil {
 			attempt(s.ex, node.HostPort, node.Addr, pick.Now, false)
