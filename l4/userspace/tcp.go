@@ -118,7 +118,8 @@ func (p *Plane) serveTCP(l TCPListener, c *net.TCPConn) {
 		}
 		return
 	}
-	r := t.match(s.from, s.server, s.sni)
+	// The newest table: what was published while the client identified itself applies to it.
+	r := p.table.Load().match(s.from, s.server, s.sni)
 	if r == nil {
 		p.refuse(ReasonRoute, "", nil)
 		return

@@ -1,9 +1,11 @@
 package userspace
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -45,6 +47,30 @@ func dialUDP(t testing.TB, addr string) *net.UDPConn {
 	t.Cleanup(func() { c.Close() })
 	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 	return c.(*net.UDPConn)
+}
+
+// insist sends a datagram until it is echoed, because a full socket buffer drops datagrams.
+func insist(c *net.UDPConn, what string) error {
+	b := make([]byte, 64)
+	for range 20 {
+		if _, err := c.Write([]byte(what)); err != nil {
+			return err
+		}
+		_ = c.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
+		for {
+			n, err := c.Read(b)
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				break
+			}
+			if err != nil {
+				return err
+			}
+			if string(b[1:n]) == what { // else a late echo of an earlier one
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("no echo of %q", what)
 }
 
 // ask sends a datagram and returns the answer.
@@ -95,14 +121,8 @@ func TestUDPManyClients(t *testing.T) {
 			defer wg.Done()
 			for j := range 5 {
 				what := fmt.Sprintf("%d/%d", i, j)
-				if _, err := c.Write([]byte(what)); err != nil {
-					t.Error(err)
-					return
-				}
-				b := make([]byte, 64)
-				n, err := c.Read(b)
-				if err != nil || string(b[1:n]) != what {
-					t.Errorf("client %d: got %q, %v", i, b[:n], err)
+				if err := insist(c, what); err != nil {
+					t.Errorf("client %d: %v", i, err)
 					return
 				}
 			}

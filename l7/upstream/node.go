@@ -23,8 +23,6 @@ type Node struct {
 	Port int
 	// HostPort is "host:port" as configured, for logs and metrics.
 	HostPort string
-	// HostHeader is what pass_host "node" sends under the upstream's own scheme; see HostFor.
-	HostHeader []byte
 	// Weight is the configured weight, at least 1; a name's weight is shared by its addresses inside the balancer. Priority orders groups.
 	Weight, Priority int
 
@@ -116,11 +114,10 @@ func (r *registry) get(id identity) *state {
 }
 
 // newNode fills a node of the configured host and port at an address; its state is set by the caller.
-func newNode(host string, port, weight, priority int, addr netip.AddrPort, scheme string) *Node {
+func newNode(host string, port, weight, priority int, addr netip.AddrPort) *Node {
 	n := &Node{Addr: addr, Host: host, Port: port, HostPort: host + ":" + strconv.Itoa(port),
 		Weight: weight, Priority: priority, hostOnly: []byte(host)}
 	n.hostPort = []byte(n.HostPort)
-	n.HostHeader = n.HostFor(scheme)
 	return n
 }
 

@@ -362,7 +362,7 @@ func TestNamesBecomeNodes(t *testing.T) {
 		t.Fatalf("(-want +got):\n%s", d)
 	}
 	n := u.Nodes()[0]
-	if n.HostPort != "A.test:80" || string(n.HostHeader) != "A.test" || n.Weight != 1 || u.Retries() != 2 {
+	if n.HostPort != "A.test:80" || string(n.HostFor("http")) != "A.test" || n.Weight != 1 || u.Retries() != 2 {
 		t.Errorf("node %+v, %d retries", n, u.Retries())
 	}
 	// The addresses of a name share its weight.

@@ -89,13 +89,7 @@ func (s *Set) Get(c *snapshot.Upstream) (*Upstream, error) {
 		return nil, fmt.Errorf("compile upstream %s: %w", c.Resource, err)
 	}
 	u.set = s
-	u.names = make([]*name, len(c.Nodes))
-	for i := range c.Nodes {
-		if _, ok := literal(c.Nodes[i].Host); !ok {
-			u.names[i] = s.resolver.subscribe(c.Nodes[i].Host, u)
-		}
-	}
-	u.rebuild()
+	u.subscribe()
 
 	s.mu.Lock()
 	if other := s.compiled[c]; other != nil || s.closed {
@@ -176,6 +170,20 @@ func (u *Upstream) settle(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// subscribe has u's names resolved and makes its first table. The lock keeps out the resolver, which may have an answer, and call rebuild,
+// before all names are there.
+func (u *Upstream) subscribe() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.names = make([]*name, len(u.Conf.Nodes))
+	for i := range u.Conf.Nodes {
+		if _, ok := literal(u.Conf.Nodes[i].Host); !ok {
+			u.names[i] = u.set.resolver.subscribe(u.Conf.Nodes[i].Host, u)
+		}
+	}
+	u.table.Store(u.buildTable(u.table.Load()))
 }
 
 func (u *Upstream) unsubscribe() {

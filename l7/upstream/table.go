@@ -47,7 +47,7 @@ func (u *Upstream) buildTable(prev *table) *table {
 		host := bracketed(c.Host)
 		for _, a := range addrs[i] {
 			addr := netip.AddrPortFrom(a, uint16(c.Port))
-			n := newNode(host, c.Port, c.Weight, c.Priority, addr, u.Scheme)
+			n := newNode(host, c.Port, c.Weight, c.Priority, addr)
 			n.share = max(1, int64(c.Weight)*unit/int64(len(addrs[i])))
 			key := identity{u.Conf.Resource, n.HostPort, addr}
 			if old := byKey[key]; old != nil && old.Priority == n.Priority {

@@ -1,11 +1,13 @@
 package upstream
 
 import (
+	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -178,8 +180,8 @@ func TestHostHeader(t *testing.T) {
 			c := conf("roundrobin", tt.host+"=1")
 			c.Scheme = tt.scheme
 			n := get(t, s, c).Nodes()[0]
-			if string(n.HostHeader) != tt.want || string(n.HostFor(tt.other)) != tt.wantOther {
-				t.Errorf("host header %q and %q for %s, want %q and %q", n.HostHeader, n.HostFor(tt.other), tt.other, tt.want, tt.wantOther)
+			if string(n.HostFor(tt.scheme)) != tt.want || string(n.HostFor(tt.other)) != tt.wantOther {
+				t.Errorf("host header %q and %q for %s, want %q and %q", n.HostFor(tt.scheme), n.HostFor(tt.other), tt.other, tt.want, tt.wantOther)
 			}
 			if n.ID == 0 || n.Addr.Port() != uint16(n.Port) {
 				t.Errorf("node %+v", n)
@@ -306,4 +308,29 @@ func TestSameServerTwice(t *testing.T) {
 	if ns := u.Nodes(); len(ns) != 2 || ns[0].Weight != 3 {
 		t.Errorf("nodes %+v", ns)
 	}
+}
+
+// TestNamesAnswerAtOnce compiles upstreams of several names whose addresses come while the names are still being taken up.
+func TestNamesAnswerAtOnce(t *testing.T) {
+	s := newSet(t, Options{FirstWait: 10 * time.Second})
+	var wg sync.WaitGroup
+	for i := range 200 {
+		wg.Go(func() {
+			c := &snapshot.Upstream{Resource: fmt.Sprintf("/upstreams/%d", i), Type: "roundrobin"}
+			for j := range 8 {
+				c.Nodes = append(c.Nodes, snapshot.Node{Host: fmt.Sprintf("n%d-%d.localhost", i, j), Port: 80, Weight: 1})
+			}
+			u, err := s.Get(c)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for j, n := range u.names {
+				if n == nil || len(n.addresses()) == 0 {
+					t.Errorf("upstream %d: node %d has no address", i, j)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
