@@ -138,8 +138,10 @@ type UpstreamInfo struct {
 	// Node is the host:port of the last node as configured, Addr its resolved address.
 	Node string
 	Addr netip.AddrPort
-	// Scheme is the upstream's scheme.
+	// Scheme is the upstream's scheme, empty before a node is chosen.
 	Scheme string
+	// Host is the Host for the node, by pass_host; nil before a node is chosen.
+	Host []byte
 	// Attempts lists all attempts in order.
 	Attempts []Attempt
 	// BytesIn and BytesOut count bytes from and to the upstream.

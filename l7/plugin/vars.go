@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"os"
@@ -243,9 +244,12 @@ func init() {
 			return ex.Upstream.BytesIn
 		}),
 		"upstream_bytes_sent": num(func(ex *Exchange) int64 { return ex.Upstream.BytesOut }),
-		"upstream_scheme":     str(func(ex *Exchange) string { return ex.Upstream.Scheme }),
+		"upstream_scheme":     str(func(ex *Exchange) string { return cmp.Or(ex.Upstream.Scheme, ex.Request.UpstreamScheme, "http") }),
 		"upstream_host": raw(func(ex *Exchange) []byte {
-			if ex.Request.UpstreamHost != nil {
+			switch {
+			case ex.Upstream.Host != nil:
+				return ex.Upstream.Host
+			case ex.Request.UpstreamHost != nil:
 				return ex.Request.UpstreamHost
 			}
 			return ex.Request.HostPort

@@ -253,6 +253,26 @@ func (r *Regexp) Gsub(src []byte, template string) (out []byte, n int, err error
 	return append(out, src[pos:]...), len(locs), nil
 }
 
+// CheckTemplate refuses what ngx.re.sub refuses in a replacement: a "$" that neither a group nor another "$" follows.
+func CheckTemplate(template string) error {
+	for i := strings.IndexByte(template, '$'); i >= 0; i = strings.IndexByte(template, '$') {
+		rest := template[i+1:]
+		n := 0
+		switch {
+		case rest == "":
+		case rest[0] == '$':
+			n = 1
+		default:
+			_, n = group(rest)
+		}
+		if n == 0 {
+			return fmt.Errorf("invalid capturing variable name found in \"%s\"", short(template))
+		}
+		template = rest[n:]
+	}
+	return nil
+}
+
 // expand appends the template with $0, $1, ${1} replaced by the groups of a match and $$ by a dollar sign; a group that is missing is empty
 // and a "$" that starts none of these is itself.
 func expand(dst []byte, template string, src []byte, loc []int) []byte {

@@ -193,3 +193,12 @@ func FuzzCompile(f *testing.F) {
 		}
 	})
 }
+
+func TestCheckTemplate(t *testing.T) {
+	for template, ok := range map[string]bool{"": true, "/a": true, "/$1": true, "/${1}x": true, "$$": true, "/$0-$12": true,
+		"/a$": false, "/$x": false, "/${x}": false, "/${1": false, "/$1$": false, "$$$": false} {
+		if err := CheckTemplate(template); (err == nil) != ok {
+			t.Errorf("%q: %v", template, err)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,11 +39,36 @@ func (a *attributes) expire(metric string) time.Duration {
 	return time.Duration(min(max(a.Metrics[metric].Expire, 0), most) * float64(time.Second))
 }
 
+var (
+	metricName = regexp.MustCompile(`^[a-zA-Z_:][a-zA-Z0-9_:]*$`)
+	labelName  = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_]*$`)
+
+	statusLabels = []string{"code", "route", "matched_uri", "matched_host", "service", "consumer", "node", "request_type", "request_llm_model", "llm_model", "response_source"}
+	timingLabels = []string{"type", "route", "service", "consumer", "node", "request_type", "request_llm_model", "llm_model"}
+)
+
 func parseAttr(raw json.RawMessage) (attributes, error) {
 	a := attributes{MetricPrefix: "apisix_"}
 	if raw != nil {
 		if err := json.Unmarshal(raw, &a); err != nil {
 			return a, fmt.Errorf("read plugin_attr.prometheus: %w", err)
+		}
+	}
+	if !metricName.MatchString(a.MetricPrefix) {
+		return a, fmt.Errorf("plugin_attr.prometheus.metric_prefix: %.64q is no beginning of a metric's name", a.MetricPrefix)
+	}
+	for metric, own := range map[string][]string{"http_status": statusLabels, "http_latency": timingLabels, "bandwidth": timingLabels} {
+		seen := map[string]bool{}
+		for _, l := range own {
+			seen[l] = true
+		}
+		for _, x := range a.Metrics[metric].ExtraLabels {
+			for label := range x {
+				if !labelName.MatchString(label) || seen[label] {
+					return a, fmt.Errorf("plugin_attr.prometheus.metrics.%s.extra_labels: %.64q is no label's name, or the metric has it already", metric, label)
+				}
+				seen[label] = true
+			}
 		}
 	}
 	if b := a.Metrics["http_latency"].Buckets; len(b) > 0 {
@@ -99,19 +125,17 @@ func newMetrics(a attributes) *Metrics {
 	for _, ms := range a.DefaultBuckets {
 		m.bounds = append(m.bounds, int64(ms*float64(time.Millisecond)))
 	}
-	names := func(list []extra, labels ...string) []string {
+	names := func(labels []string, list []extra) []string {
+		labels = slices.Clone(labels)
 		for _, x := range list {
 			labels = append(labels, x.label)
 		}
 		return labels
 	}
 	p := a.MetricPrefix
-	m.status = client.NewDesc(p+"http_status", "HTTP status codes per service in APISIX", names(m.statusExtra, "code", "route", "matched_uri", "matched_host",
-		"service", "consumer", "node", "request_type", "request_llm_model", "llm_model", "response_source"), nil)
-	m.latency = client.NewDesc(p+"http_latency", "HTTP request latency in milliseconds per service in APISIX", names(m.timingExtra, "type", "route", "service",
-		"consumer", "node", "request_type", "request_llm_model", "llm_model"), nil)
-	m.band = client.NewDesc(p+"bandwidth", "Total bandwidth in bytes consumed per service in APISIX", names(m.trafficExtra, "type", "route", "service",
-		"consumer", "node", "request_type", "request_llm_model", "llm_model"), nil)
+	m.status = client.NewDesc(p+"http_status", "HTTP status codes per service in APISIX", names(statusLabels, m.statusExtra), nil)
+	m.latency = client.NewDesc(p+"http_latency", "HTTP request latency in milliseconds per service in APISIX", names(timingLabels, m.timingExtra), nil)
+	m.band = client.NewDesc(p+"bandwidth", "Total bandwidth in bytes consumed per service in APISIX", names(timingLabels, m.trafficExtra), nil)
 	m.stream = client.NewDesc(p+"stream_connection_total", "Total number of connections handled per stream route in APISIX", []string{"route"}, nil)
 	m.spills = client.NewDesc("sluice_metric_overflow_total", "Requests counted without labels because a metric has too many series.", []string{"metric"}, nil)
 	return m

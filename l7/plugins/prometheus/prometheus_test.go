@@ -193,3 +193,16 @@ func BenchmarkLog(b *testing.B) {
 		in.Log(ex)
 	}
 }
+
+func TestRefusedAttributes(t *testing.T) {
+	for _, attr := range []string{
+		`{"metrics":{"http_status":{"extra_labels":[{"route":"$host"}]}}}`,
+		`{"metrics":{"bandwidth":{"extra_labels":[{"a":"$host"},{"a":"$uri"}]}}}`,
+		`{"metrics":{"http_latency":{"extra_labels":[{"a-b":"$host"}]}}}`,
+		`{"metric_prefix":"9 "}`, `{"metric_prefix":""}`, `{"default_buckets":[2,1]}`,
+	} {
+		if _, err := parseAttr([]byte(attr)); err == nil {
+			t.Errorf("%s is accepted", attr)
+		}
+	}
+}

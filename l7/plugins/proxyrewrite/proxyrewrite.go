@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -61,6 +63,9 @@ func newRewriter(raw []byte, _ *plugin.Env) (plugin.Instance, error) {
 	for i := 0; i < len(r.conf.RegexURI); i += 2 {
 		p, err := regex.Compile(r.conf.RegexURI[i], "jo")
 		if err != nil {
+			return nil, fmt.Errorf("invalid regex_uri(%s, %s): %w", r.conf.RegexURI[i], r.conf.RegexURI[i+1], err)
+		}
+		if err := regex.CheckTemplate(r.conf.RegexURI[i+1]); err != nil {
 			return nil, fmt.Errorf("invalid regex_uri(%s, %s): %w", r.conf.RegexURI[i], r.conf.RegexURI[i+1], err)
 		}
 		r.pairs = append(r.pairs, pair{p, r.conf.RegexURI[i+1]})
@@ -185,6 +190,9 @@ func (r *rewriter) toMatch(ex *plugin.Exchange) ([][]byte, error) {
 		ex.Request.UpstreamTarget = withQuery(b, ex.Request.Query)
 		return captures, nil
 	}
+	if r.conf.RealURI {
+		ex.Request.UpstreamTarget = ex.Request.Target
+	}
 	return nil, nil
 }
 
@@ -291,11 +299,38 @@ const (
 	opRemove
 )
 
-// value is a template whose "$1" to "$9" are captures of regex_uri.
+// value is a template in which "$1" and "${1}" are captures of regex_uri when that has matched. What a capture brings in is text, also when it looks like a variable.
 type value struct {
 	template *plugin.Template
-	text     string
-	captures bool
+	parts    []valuePart // nil without captures
+}
+
+// valuePart is a capture, or a template where t is set.
+type valuePart struct {
+	capture int
+	t       *plugin.Template
+}
+
+var captureRef = regexp.MustCompile(`\$\{?(\d+)\}?`)
+
+func compileValue(text string) value {
+	v := value{template: plugin.CompileTemplate(text)}
+	pos := 0
+	for _, m := range captureRef.FindAllStringSubmatchIndex(text, -1) {
+		n, err := strconv.Atoi(text[m[2]:m[3]])
+		if err != nil {
+			n = math.MaxInt // too large a number is a group that does not exist
+		}
+		if m[0] > pos {
+			v.parts = append(v.parts, valuePart{t: plugin.CompileTemplate(text[pos:m[0]])})
+		}
+		v.parts = append(v.parts, valuePart{capture: n})
+		pos = m[1]
+	}
+	if v.parts != nil && pos < len(text) {
+		v.parts = append(v.parts, valuePart{t: plugin.CompileTemplate(text[pos:])})
+	}
+	return v
 }
 
 // compileHeaders reads both forms of headers: {add, set, remove}, and names with values, which are set.
@@ -359,32 +394,25 @@ func compileValues(raw json.RawMessage) ([]value, error) {
 		if strings.ContainsAny(text, "\r\n\x00") {
 			return nil, errors.New("invalid value character in header")
 		}
-		c := value{template: plugin.CompileTemplate(text), text: text}
-		for d := byte('0'); d <= '9'; d++ {
-			if strings.Contains(text, "$"+string(d)) {
-				c.captures = true
-			}
-		}
-		out = append(out, c)
+		out = append(out, compileValue(text))
 	}
 	return out, nil
 }
 
 func (v *value) eval(ex *plugin.Exchange, captures [][]byte) []byte {
-	if !v.captures || captures == nil {
+	if v.parts == nil || captures == nil {
 		b, _ := v.template.Eval(ex)
 		return b
 	}
 	var b []byte
-	for i := 0; i < len(v.text); i++ {
-		if v.text[i] == '$' && i+1 < len(v.text) && v.text[i+1] >= '0' && v.text[i+1] <= '9' {
-			if n := int(v.text[i+1] - '0'); n < len(captures) {
-				b = append(b, captures[n]...)
-			}
-			i++
-			continue
+	for _, p := range v.parts {
+		switch {
+		case p.t != nil:
+			text, _ := p.t.Eval(ex)
+			b = append(b, text...)
+		case p.capture < len(captures):
+			b = append(b, captures[p.capture]...)
 		}
-		b = append(b, v.text[i])
 	}
 	return b
 }

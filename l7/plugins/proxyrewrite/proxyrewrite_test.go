@@ -31,7 +31,7 @@ func TestURI(t *testing.T) {
 		{"regex_uri without a match", `{"regex_uri":["^/test/(.*)","/$1"]}`, "/other?q=1", ""},
 		{"the first of several patterns", `{"regex_uri":["^/a/(.*)","/x/$1","^/(.*)","/y/$1"]}`, "/b/c", "/y/b/c"},
 		{"a replacement with a query", `{"regex_uri":["^/test/(.*)","/x?id=$1"]}`, "/test/7?q=1", "/x?id=7&q=1"},
-		{"an encoded question mark of the client stays encoded", `{"regex_uri":["^/test/(.*)","/$1"]}`, "/test/a", "/a"},
+		{"the real URI without a match", `{"regex_uri":["^/test/(.*)","/$1"],"use_real_request_uri_unsafe":true}`, "/a%2Fb?q", "/a%2Fb?q"},
 		{"a space in the path is encoded", `{"regex_uri":["^/(.*)","/x/$1"]}`, "/a b", "/x/a%20b"},
 		{"use_real_request_uri_unsafe", `{"use_real_request_uri_unsafe":true}`, "/a%2Fb?q", "/a%2Fb?q"},
 	} {
@@ -50,12 +50,26 @@ func TestMethodAndHost(t *testing.T) {
 	}
 }
 
+// TestQuestionMarkInPath tests that a question mark that the client has encoded, which the path has decoded, does not begin a query.
+func TestQuestionMarkInPath(t *testing.T) {
+	ex := plugintest.Request("GET", "/")
+	ex.Request.Path = []byte("/test/a?b")
+	if r, err := plugintest.New(t, name, `{"regex_uri":["^/test/(.*)","/$1"]}`).(plugin.Rewriter).Rewrite(ex); r != nil || err != nil {
+		t.Fatal(r, err)
+	}
+	if got := string(ex.Request.UpstreamTarget); got != "/a%3Fb" {
+		t.Errorf("got %q, want /a%%3Fb", got)
+	}
+}
+
 func TestHeaders(t *testing.T) {
 	for _, tc := range []struct{ name, conf, target, want string }{
 		{"flat form sets", `{"headers":{"X-Api-Version":"v2","X-N":5}}`, "/", "X-Api-Version: v2|X-N: 5"},
 		{"add, set, remove", `{"headers":{"add":{"A":"2"},"set":{"B":"3"},"remove":["C"]}}`, "/", "A: 1|A: 2|B: 3"},
 		{"several values", `{"headers":{"set":{"B":["1","2"]}}}`, "/", "A: 1|B: 1|B: 2|C: 1"},
 		{"variables", `{"headers":{"set":{"B":"$remote_addr $arg_q"}}}`, "/?q=z", "A: 1|B: 127.0.0.1 z|C: 1"},
+		{"captures and variables", `{"regex_uri":["^/test/(.*)","/$1"],"headers":{"set":{"B":"$1-$remote_addr ${1}$12"}}}`, "/test/x", "A: 1|B: x-127.0.0.1 x|C: 1"},
+		{"a capture that looks like a variable", `{"regex_uri":["^/test/(.*)","/$1"],"headers":{"set":{"B":"$1"}}}`, "/test/$host", "A: 1|B: $host|C: 1"},
 		{"captures of regex_uri", `{"regex_uri":["^/test/(.*)","/$1"],"headers":{"set":{"B":"got $1"}}}`, "/test/x", "A: 1|B: got x|C: 1"},
 		// t/plugin/proxy-rewrite.t of APISIX: TEST 20 and TEST 39.
 		{"an empty value removes", `{"headers":{"B":""}}`, "/", "A: 1|C: 1"},

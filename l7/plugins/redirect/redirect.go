@@ -39,6 +39,9 @@ type redirect struct {
 	pattern *regex.Regexp
 }
 
+// maxStatus is the greatest number that fits a status line (RFC 9112 section 4); the schema of APISIX names no limit.
+const maxStatus = 999
+
 func newRedirect(raw []byte, env *plugin.Env) (plugin.Instance, error) {
 	r := &redirect{}
 	if err := json.Unmarshal(raw, &r.conf); err != nil {
@@ -48,12 +51,18 @@ func newRedirect(raw []byte, env *plugin.Env) (plugin.Instance, error) {
 		//lint:ignore ST1005 APISIX's text
 		return nil, errors.New("only one of `http_to_https` and `append_query_string` can be configured.")
 	}
+	if r.conf.RetCode > maxStatus {
+		return nil, fmt.Errorf("property \"ret_code\" validation failed: expected %d to be at most %d", r.conf.RetCode, maxStatus)
+	}
 	if r.conf.URI != "" {
 		r.uri = plugin.CompileTemplate(r.conf.URI)
 	}
 	if len(r.conf.RegexURI) == 2 {
 		var err error
 		if r.pattern, err = regex.Compile(r.conf.RegexURI[0], "jo"); err != nil {
+			return nil, fmt.Errorf("invalid regex_uri (%s, %s), err:%w", r.conf.RegexURI[0], r.conf.RegexURI[1], err)
+		}
+		if err := regex.CheckTemplate(r.conf.RegexURI[1]); err != nil {
 			return nil, fmt.Errorf("invalid regex_uri (%s, %s), err:%w", r.conf.RegexURI[0], r.conf.RegexURI[1], err)
 		}
 	}

@@ -46,7 +46,8 @@ func TestHTTPSPort(t *testing.T) {
 }
 
 func TestRefusedConfigurations(t *testing.T) {
-	for _, conf := range []string{`{}`, `{"http_to_https":true,"append_query_string":true}`, `{"regex_uri":["(","x"]}`, `{"uri":"/a","ret_code":100}`} {
+	for _, conf := range []string{`{}`, `{"http_to_https":true,"append_query_string":true}`, `{"regex_uri":["(","x"]}`, `{"uri":"/a","ret_code":100}`, `{"uri":"/a","ret_code":1000}`,
+		`{"regex_uri":["^/a","/b$"]}`, `{"regex_uri":["^/a","/$name"]}`} {
 		if _, err := plugintest.Try(name, conf, nil); err == nil {
 			t.Errorf("%s is accepted", conf)
 		}

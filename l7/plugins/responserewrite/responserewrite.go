@@ -17,6 +17,7 @@ import (
 
 	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zlib"
 
 	"github.com/sluice-gateway/sluice/l7/plugin"
 	"github.com/sluice-gateway/sluice/l7/plugin/expr"
@@ -208,7 +209,12 @@ func decode(body []byte, encoding string, limit int) ([]byte, error) {
 		}
 		rd = g
 	case "deflate":
-		rd = flate.NewReader(bytes.NewReader(body))
+		// The coding is zlib's format (RFC 9110 section 8.4.1.2), but some servers send what is in it alone.
+		if z, err := zlib.NewReader(bytes.NewReader(body)); err == nil {
+			rd = z
+		} else {
+			rd = flate.NewReader(bytes.NewReader(body))
+		}
 	default:
 		return nil, fmt.Errorf("due to unsupported compression encoding type: %s", encoding)
 	}

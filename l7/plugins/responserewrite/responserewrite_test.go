@@ -2,6 +2,10 @@ package responserewrite
 
 import (
 	"bytes"
+	"compress/flate"
+	"compress/zlib"
+	"io"
+	"strings"
 	"testing"
 
 	"github.com/klauspost/compress/gzip"
@@ -14,6 +18,20 @@ func zipped(s string) string {
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
 	_, _ = w.Write([]byte(s))
+	_ = w.Close()
+	return b.String()
+}
+
+// deflated compresses s, in the frame of zlib or without it.
+func deflated(s string, framed bool) string {
+	var b strings.Builder
+	var w io.WriteCloser
+	if framed {
+		w = zlib.NewWriter(&b)
+	} else {
+		w, _ = flate.NewWriter(&b, flate.DefaultCompression)
+	}
+	_, _ = io.WriteString(w, s)
 	_ = w.Close()
 	return b.String()
 }
@@ -63,6 +81,8 @@ func TestBody(t *testing.T) {
 		{"options", `{"filters":[{"regex":"HELLO","replace":"x","options":"i"}]}`, "", []string{"hello"}, "x", true},
 		{"two filters", `{"filters":[{"regex":"a","replace":"b"},{"regex":"b","replace":"c"}]}`, "", []string{"a"}, "c", true},
 		{"gzip", `{"filters":[{"regex":"hello","replace":"bye"}]}`, "gzip", []string{zipped("hello world")}, "bye world", true},
+		{"deflate", `{"filters":[{"regex":"hello","replace":"bye"}]}`, "deflate", []string{deflated("hello world", true)}, "bye world", true},
+		{"deflate without its frame", `{"filters":[{"regex":"hello","replace":"bye"}]}`, "deflate", []string{deflated("hello world", false)}, "bye world", true},
 		{"unknown encoding passes", `{"filters":[{"regex":"hello","replace":"bye"}]}`, "br", []string{"hello"}, "hello", false},
 		{"too large is truncated", `{"max_resp_body_size":3,"filters":[{"regex":"a","replace":"b"}]}`, "", []string{"aaaa", "a"}, "baa", true},
 	} {
