@@ -31,7 +31,7 @@ type item struct {
 // one is the answer that shows an object.
 func (a *api) one(it item) *reply {
 	if a.o.Version == v2 {
-		return &reply{http.StatusOK, map[string]any{"action": "get", "node": item{Key: it.Key, Value: it.Value}}}
+		return &reply{http.StatusOK, map[string]any{"action": "get", "node": it}}
 	}
 	return &reply{http.StatusOK, it}
 }

@@ -156,7 +156,7 @@ func TestV2(t *testing.T) {
 		{"GET", "/routes", "", 200, `{"action":"get","node":{"key":"/apisix/routes","dir":true,"nodes":[]}}`},
 		{"PUT", "/routes/1", route(``), 201, `{"action":"set",` + node + `}`},
 		{"PUT", "/routes/1", route(``), 200, `{"action":"set",` + node + `}`},
-		{"GET", "/routes/1", "", 200, `{"action":"get",` + node + `}`},
+		{"GET", "/routes/1", "", 200, `{"action":"get","node":{"key":"/apisix/routes/1",` + indexes + `,"value":{"id":"1",` + stamps + `,"uri":"/a",` + up + `}}}`},
 		{"GET", "/routes?page=1&page_size=1&name=x", "", 200, `{"action":"get","node":{"key":"/apisix/routes","dir":true,"nodes":[{"key":"/apisix/routes/1",` + indexes + `,"value":{"id":"1",` + stamps + `,"uri":"/a",` + up + `}}]}}`},
 		{"PATCH", "/routes/1", `{"desc":"d"}`, 200, `{"action":"compareAndSwap","node":{"key":"/apisix/routes/1","value":{"id":"1",` + stamps + `,"uri":"/a","desc":"d",` + up + `}}}`},
 		{"DELETE", "/routes/1", "", 200, `{"action":"delete","deleted":"1","key":"/apisix/routes/1","node":{}}`},

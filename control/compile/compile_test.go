@@ -313,6 +313,12 @@ func TestSSL(t *testing.T) {
 			"failed to parse key: tls: private key does not match public key"},
 		{"uneven", fmt.Sprintf(`{"sni":"a.test","cert":%s,"key":%s,"certs":[%s],"keys":[]}`, quote(cert), quote(key), quote(cert2)), nil,
 			"mismatched number of certs and keys"},
+		{"t/admin/ssl2.t, key", fmt.Sprintf(`{"sni":"a.test","cert":%s,"key":%s}`, quote(cert), quote(padded("x"))), nil,
+			"failed to parse key: PEM_read_bio_PrivateKey() failed"},
+		{"t/admin/ssl2.t, certs", fmt.Sprintf(`{"sni":"a.test","cert":%s,"key":%s,"certs":[%s],"keys":[%s]}`, quote(cert), quote(key), quote(padded("x")), quote(key)), nil,
+			"failed to handle cert-key pair[1]: failed to parse cert: PEM_read_bio_X509_AUX() failed"},
+		{"client authority", fmt.Sprintf(`{"sni":"a.test","cert":%s,"key":%s,"client":{"ca":%s}}`, quote(cert), quote(key), quote(padded("x"))), nil,
+			"failed to validate client_cert: failed to parse cert: PEM_read_bio_X509_AUX() failed"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t)

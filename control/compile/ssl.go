@@ -99,13 +99,19 @@ func (x *examination) addPair(ssl *snapshot.SSL, cert, key, certField, keyField 
 	return nil
 }
 
+// What APISIX answers, in the words of OpenSSL, for text that is not PEM; clients match on it (t/admin/ssl2.t).
+var (
+	errNoCert = errors.New("failed to parse cert: PEM_read_bio_X509_AUX() failed")
+	errNoKey  = errors.New("failed to parse key: PEM_read_bio_PrivateKey() failed")
+)
+
 // checkPair says whether a certificate chain and a private key belong together.
 func checkPair(cert, key string) error {
 	if err := checkCerts(cert); err != nil {
 		return err
 	}
 	if block, _ := pem.Decode([]byte(key)); block == nil {
-		return errors.New("failed to parse key: no PEM block found")
+		return errNoKey
 	}
 	if _, err := tls.X509KeyPair([]byte(cert), []byte(key)); err != nil {
 		return fmt.Errorf("failed to parse key: %w", err)
@@ -127,7 +133,7 @@ func checkCerts(text string) error {
 		found = true
 	}
 	if !found {
-		return errors.New("failed to parse cert: no PEM block found")
+		return errNoCert
 	}
 	return nil
 }

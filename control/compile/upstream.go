@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -55,13 +56,8 @@ type upstreamOut struct {
 // upstream checks an upstream, given as written (doc) and with defaults (full, m), in the order of
 // check_upstream_conf in apisix/upstream.lua.
 func (x *examination) upstream(doc, full map[string]any, m *model.Upstream) (*upstreamUnit, error) {
-	if nodes, ok := doc["nodes"].(map[string]any); ok {
-		for _, addr := range slices.Sorted(maps.Keys(nodes)) {
-			host, port := model.SplitAddr(addr)
-			if port > 65535 || (addr != host && strings.Trim(addr[len(host):], ":0") == "" && strings.HasSuffix(addr, "0")) {
-				return nil, fmt.Errorf("invalid port %d", port)
-			}
-		}
+	if err := checkNodes(doc["nodes"]); err != nil {
+		return nil, err
 	}
 	unit := &upstreamUnit{}
 	if m.TLS != nil && m.TLS.ClientCertID != "" {
@@ -134,6 +130,42 @@ func checkHash(m *model.Upstream) error {
 	}
 	if err := s.Validate(m.Key); err != nil {
 		return fmt.Errorf("invalid configuration: %w", err)
+	}
+	return nil
+}
+
+// checkNodes checks what the schema of nodes cannot say.
+func checkNodes(nodes any) error {
+	switch nodes := nodes.(type) {
+	case []any:
+		for _, item := range nodes {
+			node, _ := item.(map[string]any)
+			if host, _ := node["host"].(string); model.IsBareIPv6(host) {
+				return errors.New("invalid configuration: IPv6 address must be enclosed with '[' and ']'")
+			}
+		}
+	case map[string]any:
+		for _, addr := range slices.Sorted(maps.Keys(nodes)) {
+			if err := checkNodeAddr(addr); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkNodeAddr checks a key of the object form of nodes.
+func checkNodeAddr(addr string) error {
+	if addr == "" {
+		return errors.New("invalid configuration: a node needs a host, not an empty string")
+	}
+	i := strings.LastIndexByte(addr, ':')
+	if i < 0 || strings.HasSuffix(addr, "]") || model.IsBareIPv6(addr) {
+		return nil
+	}
+	port, err := strconv.ParseUint(addr[i+1:], 10, 16)
+	if err != nil || port == 0 {
+		return fmt.Errorf("invalid port %.60s", addr[i+1:])
 	}
 	return nil
 }

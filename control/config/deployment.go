@@ -56,7 +56,10 @@ func (p *parser) admin(s *section, a *Admin, older []*section) {
 	if n := s.get("https_admin"); a.HTTPS && (a.MTLS.Cert == "" || a.MTLS.Key == "") {
 		p.fail(n.line, s.field("https_admin"), "needs admin_api_mtls.admin_ssl_cert and admin_api_mtls.admin_ssl_cert_key")
 	}
-	s.oneOf("admin_api_version", &a.Version, "v3", "v2")
+	s.oneOf("admin_api_version", &a.Version, "v3", "v2", "default")
+	if a.Version == "default" {
+		a.Version = "v2" // the name that APISIX has for it
+	}
 }
 
 // misplaced is the section that key is read from: s, or one of older when only that has it.

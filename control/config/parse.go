@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -130,7 +131,12 @@ func (p *parser) nodeListen(s *section, a *APISIX) {
 	case kindList:
 		a.NodeListen = nil
 		for i, it := range n.items {
-			a.NodeListen = append(a.NodeListen, Listen{p.listener(it, index(field, i), 9080, "a port or an object")})
+			l := Listen{p.listener(it, index(field, i), 9080, "a port or an object")}
+			if l.Port != 0 && slices.Contains(a.NodeListen, l) {
+				p.warn(it.line, index(field, i), "stands there twice, it is listened on once")
+				continue
+			}
+			a.NodeListen = append(a.NodeListen, l)
 		}
 	default:
 		s.wrong(n, field, "a port, a list or an object")

@@ -249,7 +249,7 @@ func TestParseValues(t *testing.T) {
 		{"alias", "x: &p 8080\napisix: {node_listen: *p}", nil, listen, []Listen{{Addr{Port: 8080}}}},
 		{"merge key", "x: &d {ip: 127.0.0.1, port: 1}\napisix: {node_listen: {<<: *d, port: 2}}", nil, listen, []Listen{{Addr{IP: "127.0.0.1", Port: 2}}}},
 		{"null plugin_attr", "plugin_attr: {prometheus: , zipkin: {}}", nil, func(c *Config) any { return c.PluginAttr }, map[string]any{"zipkin": map[string]any{}}},
-		{"same listener twice", "apisix: {node_listen: [8080, 8080]}", nil, func(c *Config) any { return len(c.APISIX.NodeListen) }, 2},
+		{"same listener twice", "apisix: {node_listen: [8080, 8080]}", nil, func(c *Config) any { return len(c.APISIX.NodeListen) }, 1},
 		{"one port on two addresses", "apisix: {node_listen: {ip: 127.0.0.2, port: 9090}}", nil, func(c *Config) any { return c.APISIX.Control.Port }, 9090},
 	}
 	for _, tt := range tests {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/sluice-gateway/sluice/control/model"
 )
 
 func TestCompile(t *testing.T) {
@@ -342,11 +344,6 @@ func FuzzValidateRoute(f *testing.F) {
 				t.Errorf("defaults differ the second time: %v, then %v", full, again)
 			}
 		}
-		if object, ok := v.(map[string]any); ok {
-			for _, kind := range checkedKinds {
-				_, _ = ValidateResource(kind, object)
-			}
-		}
 	})
 }
 
@@ -397,5 +394,39 @@ func BenchmarkDecode(b *testing.B) {
 		if _, err := Decode(data); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestEveryKindHasItsSchema(t *testing.T) {
+	for _, info := range model.Kinds() {
+		if info.Schema != "" {
+			resource(t, info.Schema)
+		}
+	}
+}
+
+// TestDefaultedDocumentsDecode: what validates decodes into the wire structs, whatever form it came in.
+func TestDefaultedDocumentsDecode(t *testing.T) {
+	route := resource(t, "route")
+	v, err := Decode([]byte(`{"id":7,"uri":"/x","plugins":[],"priority":1.0,
+		"upstream":{"nodes":{"b:2":1,"a:1":2.0},"checks":{"active":{"healthy":{}}}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := route.Validate(v); err != nil {
+		t.Fatal(err)
+	}
+	data, err := json.Marshal(route.ApplyDefaults(v))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got model.Route
+	if err := json.Unmarshal(data, &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.ID != "7" || got.Priority != 1 || *got.Status != 1 || got.Upstream.Type != "roundrobin" ||
+		len(got.Upstream.Nodes) != 2 || got.Upstream.Nodes[0].Host != "a" || got.Upstream.Nodes[0].Weight != 2 ||
+		got.Upstream.Checks.Active.Healthy.Successes != 2 {
+		t.Errorf("decoded %s", data)
 	}
 }
