@@ -17,7 +17,7 @@ help: ## list the targets
 	@echo "  variables: GO=$(GO)  FUZZTIME=$(FUZZTIME) (each fuzz target)  CI=true (a skipped test is a failure)"
 
 build: ## build bin/sluice
-	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -o bin/sluice ./cmd/sluice
+	CGO_ENABLED=0 $(GO) build -trimpath  -o bin/sluice ./cmd/sluice
 
 run: ## build, start a gateway with a demo route and show a request; Ctrl-C stops it
 	scripts/run-demo

@@ -200,12 +200,22 @@ func TestPassHostOverPlugins(t *testing.T) {
 			if want == "node" {
 				want = up.Addr
 			}
-			g := l7test.Start(t, l7.Options{}, l7test.Routes(u, cornered(`{"host":"plugin.test"}`)))
+			logged := make(chan string, 1)
+			host, scheme := plugin.CompileVar("upstream_host"), plugin.CompileVar("upstream_scheme")
+			access := func(_ int, ex *plugin.Exchange) {
+				h, _ := host(ex)
+				s, _ := scheme(ex)
+				logged <- string(s) + "://" + string(h)
+			}
+			g := l7test.Start(t, l7.Options{Engine: engine.Config{AccessLog: access}}, l7test.Routes(u, cornered(`{"host":"plugin.test"}`)))
 			c := l7test.Dial(t, g.Addr)
 			c.Send(l7test.Get("/x"))
 			c.Want("GET", 200, "*")
 			if got := up.Seen()[0].Get("host"); got != want {
 				t.Errorf("got %q, want %q", got, want)
+			}
+			if got := <-logged; got != "http://"+want {
+				t.Errorf("variables are %q, want those of %q", got, want)
 			}
 		})
 	}

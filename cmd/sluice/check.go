@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 
@@ -28,7 +29,7 @@ func cmdCheck(_ context.Context, e *env, args []string) int {
 	if code, done := parseFlags(e, "check", fs, args); done {
 		return code
 	}
-	_, warnings, ok := loadConfig(e, *path)
+	conf, warnings, ok := loadConfig(e, *path)
 	if !ok {
 		return exitError
 	}
@@ -36,6 +37,15 @@ func cmdCheck(_ context.Context, e *env, args []string) int {
 	if name == "" {
 		name = "built-in defaults"
 	}
+	_, unknown, _, err := pluginsOf(conf)
+	if err = errors.Join(available(conf), err); err != nil {
+		fmt.Fprintf(e.Stderr, "%s: %v\n", name, err)
+		return exitError
+	}
+	for _, plugin := range unknown {
+		fmt.Fprintf(e.Stderr, "%s: plugins: %s is none of this build's plugins, ignored (warning)\n", name, plugin)
+	}
+	warnings += len(unknown)
 	fmt.Fprintf(e.Stdout, "%s: ok%s\n", name, countWarnings(warnings))
 	return exitOK
 }

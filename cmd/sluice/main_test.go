@@ -31,6 +31,9 @@ func TestCommandLine(t *testing.T) {
 	good := file("apisix:\n  node_listen: 8080\n")
 	warned := file("apisix:\n  node_listn: ${{P:=1}}\n")
 	wrong := file("apisix:\n  node_listen: http\n  enable_admin: 1\n  zzzzzzzzzz: 1\n")
+	control := file("deployment:\n  role: control_plane\n  role_control_plane:\n    config_provider: etcd\n")
+	plugins := file("plugins: [echo, nope]\n")
+	attr := file("plugin_attr:\n  prometheus:\n    metrics:\n      http_status:\n        extra_labels: 1\n")
 	tests := []struct {
 		name           string
 		args           []string
@@ -60,6 +63,10 @@ func TestCommandLine(t *testing.T) {
 			wrong + ":4: apisix.zzzzzzzzzz: unknown key, ignored (warning)\n" +
 				wrong + ":2: apisix.node_listen: expected a port, a list or an object, got a string\n" +
 				wrong + ":3: apisix.enable_admin: expected true or false, got an integer\n"},
+		{"check what run cannot do", []string{"check", "--config", control}, 1, "", control + ": deployment.role: control_plane is not available yet"},
+		{"check plugins", []string{"check", "--config", plugins}, 0, plugins + ": ok, 1 warning\n",
+			plugins + ": plugins: nope is none of this build's plugins, ignored (warning)\n"},
+		{"check attributes", []string{"check", "--config", attr}, 1, "", "prometheus"},
 		{"check missing", []string{"check", "--config", good + ".not"}, 1, "", "no such file or directory"},
 	}
 	for _, tt := range tests {

@@ -25,6 +25,16 @@ type pluginSet struct {
 	byName map[string]*compile.PluginInfo
 }
 
+// pluginsOf is the plugin set that c asks for, with the names in it that this build does not have, and the plugin_attr of each plugin.
+func pluginsOf(c *config.Config) (s *pluginSet, unknown []string, attr map[string]json.RawMessage, err error) {
+	if attr, err = attrJSON(c.PluginAttr); err != nil {
+		return nil, nil, nil, err
+	}
+	redirectPort(attr, c)
+	s, unknown, err = newPluginSet(c.Plugins, c.StreamPlugins, attr)
+	return s, unknown, attr, err
+}
+
 // newPluginSet compiles the schemas of every registered plugin that enabled names; nil enables all.
 // stream does the same for stream routes.
 func newPluginSet(enabled, stream []string, attr map[string]json.RawMessage) (*pluginSet, []string, error) {

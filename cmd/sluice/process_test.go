@@ -53,8 +53,9 @@ type process struct {
 	done  chan struct{}
 	err   error
 
-	mu   sync.Mutex
-	logs bytes.Buffer
+	mu     sync.Mutex
+	logs   bytes.Buffer
+	stderr io.Closer // the reading end
 }
 
 // baseConfig listens on free ports everywhere. %s is the data directory.
@@ -109,6 +110,7 @@ func runProcess(t testing.TB, path, dir, config string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.stderr = stderr
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}

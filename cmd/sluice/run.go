@@ -63,7 +63,11 @@ func cmdRun(ctx context.Context, e *env, args []string) int {
 	if !ok {
 		return exitError
 	}
-	g := &gateway{conf: conf, env: e, logger: newLogger(e, conf.Sluice.Log), signals: make(chan os.Signal, 4)}
+	logger, closeLog := newLogger(e, conf.Sluice.Log)
+	defer closeLog()
+	g := &gateway{conf: conf, env: e, logger: logger, traffic: limitLines(logger), signals: make(chan os.Signal, 4)}
+	// Go ends a process that writes to standard error when whoever read it is gone.
+	signal.Ignore(syscall.SIGPIPE)
 	// From now on: one that comes during the start must not end the process either.
 	signal.Notify(g.signals, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
 	defer signal.Stop(g.signals)
@@ -79,23 +83,13 @@ func cmdRun(ctx context.Context, e *env, args []string) int {
 	return exitOK
 }
 
-func newLogger(e *env, c config.Log) *slog.Logger {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
-		level = slog.LevelInfo
-	}
-	o := &slog.HandlerOptions{Level: level}
-	if c.Format == "json" {
-		return slog.New(slog.NewJSONHandler(e.Stderr, o))
-	}
-	return slog.New(slog.NewTextHandler(e.Stderr, o))
-}
-
 // gateway is one running process: everything that start made, in the order in which close undoes it.
 type gateway struct {
 	conf   *config.Config
 	env    *env
 	logger *slog.Logger
+	// traffic is logger for what requests and connections cause, which is limited.
+	traffic *slog.Logger
 
 	dataDir string
 	store   *journal.Store
@@ -121,14 +115,22 @@ type server struct {
 	ln   net.Listener
 }
 
-func (g *gateway) start(ctx context.Context) (err error) {
-	c := g.conf
-	g.started, g.failed = time.Now(), make(chan error, 8)
+// available says whether this version can do what c, which is right, asks for.
+func available(c *config.Config) error {
 	if c.Deployment.Role != config.RoleTraditional {
 		return fmt.Errorf("deployment.role: %s is not available yet: a node serves traffic and the Admin API together (traditional)", c.Deployment.Role)
 	}
 	if p := c.Deployment.ConfigProvider; p != "etcd" {
 		return fmt.Errorf("deployment.role_traditional.config_provider: %s is not available yet: leave it out, and the resources are kept in sluice.data_dir", p)
+	}
+	return nil
+}
+
+func (g *gateway) start(ctx context.Context) (err error) {
+	c := g.conf
+	g.started, g.failed = time.Now(), make(chan error, 8)
+	if err := available(c); err != nil {
+		return err
 	}
 	if g.dataDir, err = config.DataDir(c, g.env.Getenv); err != nil {
 		return err
@@ -139,13 +141,9 @@ func (g *gateway) start(ctx context.Context) (err error) {
 	if g.store, err = journal.Open(filepath.Join(g.dataDir, "store"), journal.Options{Logger: g.logger}); err != nil {
 		return err
 	}
-	attr, err := attrJSON(c.PluginAttr)
-	if err != nil {
-		return err
-	}
-	redirectPort(attr, c)
 	var unknown []string
-	if g.plugins, unknown, err = newPluginSet(c.Plugins, c.StreamPlugins, attr); err != nil {
+	var attr map[string]json.RawMessage
+	if g.plugins, unknown, attr, err = pluginsOf(c); err != nil {
 		return err
 	}
 	if len(unknown) > 0 {
@@ -214,7 +212,7 @@ func (g *gateway) startPlane(attr map[string]json.RawMessage) error {
 		Loop: loop.Config{HeaderTimeout: l.HeaderTimeout, BodyTimeout: l.BodyTimeout, WriteTimeout: l.WriteTimeout,
 			IdleTimeout: l.IdleTimeout, KeepaliveRequests: uint64(l.KeepaliveRequests),
 			MaxConns: connectionsPerLoop(l.MaxConnections, c.Sluice.L7.Loops, openFiles()), MaxBody: l.BodyBytes},
-		Loops: c.Sluice.L7.Loops, Upstream: g.upstreamOptions(), PluginAttr: attr, Logger: g.logger,
+		Loops: c.Sluice.L7.Loops, Upstream: g.upstreamOptions(), PluginAttr: attr, Logger: g.traffic,
 	}
 	if path := c.Sluice.AccessLog.File(g.dataDir); path != "" {
 		a := c.Sluice.AccessLog

@@ -35,7 +35,7 @@ func (g *gateway) startStreams(attr map[string]json.RawMessage) error {
 	g.streams = userspace.New(userspace.Options{
 		Upstream: g.upstreamOptions(), PluginAttr: attr, Shared: g.plane.SharedObject,
 		TLS:        certs.Options{MinVersion: lo, MaxVersion: hi, FallbackSNI: c.APISIX.SSL.FallbackSNI, NoTickets: !c.APISIX.SSL.SessionTickets},
-		TrustProxy: c.Nginx.StreamRealIPFrom, MaxConns: l.MaxConnections, MaxSessions: l.UDPSessions, HelloTimeout: l.HelloTimeout, Logger: g.logger,
+		TrustProxy: c.Nginx.StreamRealIPFrom, MaxConns: l.MaxConnections, MaxSessions: l.UDPSessions, HelloTimeout: l.HelloTimeout, Logger: g.traffic,
 		AccessLog: log,
 	})
 	return nil

@@ -444,6 +444,7 @@ func (x *Exchange) pickNode() error {
 	if s := x.Request.UpstreamScheme; s != "" {
 		x.Upstream.Scheme = s
 	}
+	x.Upstream.Host = x.UpstreamHost()
 	return nil
 }
 

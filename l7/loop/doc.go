@@ -4,7 +4,7 @@
 // buffers and timers; nothing of that is shared, so there are no locks, channels or goroutine changes between reading a request and writing its response. A
 // connection lives and dies on its loop.
 //
-// The life of a request here, with the functions in order: [Loop.run] waits; onClient reads into a pooled buffer and parseHead parses it in place; begin
+// The life of a request here, with the functions in order: [Loop.run] waits; onClient reads into a pooled buffer and readHead parses it in place; begin
 // hands it to the engine and step acts on its verdict; connectUpstream takes an idle connection or dials; sendRequest writes head and body; onUpstream reads
 // the answer, onResponseHead sends head and first bytes in one call, pumpResponse the rest; finish and endExchange give everything back.
 //

@@ -156,7 +156,7 @@ func TestMatch(t *testing.T) {
 			{"a colon is a byte", "http://a/name/:name/id/:id", "1", ""},
 			{"no parameter", "http://a/name/json/id/1", "", ""},
 		}},
-		{"lua-resty-radixtree t/remote-addr.t", RadixtreeURI, []*Def{
+		{"lua-resty-radixtree t/remote.t", RadixtreeURI, []*Def{
 			{ID: "v4", URIs: []string{"/bb*"}, RemoteAddrs: []string{"127.0.0.1", "192.168.0.0/16"}},
 			{ID: "v6", URIs: []string{"/bb*"}, RemoteAddrs: []string{"::1", "fe80::/32"}, Created: 1},
 		}, []lookupCase{
