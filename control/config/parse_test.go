@@ -190,6 +190,7 @@ func TestParseValues(t *testing.T) {
 	body := func(c *Config) any { return c.Sluice.L7.Limits.BodyBytes }
 	allow := func(c *Config) any { return c.Deployment.Admin.AllowAdmin }
 	keys := func(c *Config) any { return c.Deployment.Admin.Keys }
+	version := func(c *Config) any { return c.Deployment.Admin.Version }
 	logPath := func(c *Config) any { return c.Sluice.AccessLog.Path }
 	tests := []struct {
 		name  string
@@ -238,6 +239,10 @@ func TestParseValues(t *testing.T) {
 		{"the new place wins", "apisix: {allow_admin: [10.0.0.1]}\ndeployment: {admin: {allow_admin: [10.0.0.2]}}", nil, allow, []netip.Prefix{netip.MustParsePrefix("10.0.0.2/32")}},
 		{"admin_key at its place in APISIX 2", "apisix: {admin_key: [{name: a, key: kkkk, role: admin}]}", nil, keys, []AdminKey{{Name: "a", Key: "kkkk", Role: "admin"}}},
 		{"a section admin at the top", "admin: {allow_admin: [127.0.0.0/24, 0.0.0.0/0]}", nil, allow, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/24"), netip.MustParsePrefix("0.0.0.0/0")}},
+		// APISIX, t/admin/api.t TEST 4, 5 and 8.
+		{"admin_api_version v2", "deployment: {admin: {admin_api_version: v2}}", nil, version, "v2"},
+		{"admin_api_version v3", "deployment: {admin: {admin_api_version: v3}}", nil, version, "v3"},
+		{"admin_api_version default", "deployment: {admin: {admin_api_version: default}}", nil, version, "v2"},
 		{"key of digits", "deployment: {admin: {admin_key: [{key: 0123456789012345, role: admin}]}}", nil, keys, []AdminKey{{Key: "0123456789012345", Role: "admin"}}},
 		{"keyring null", "apisix: {data_encryption: {keyring: }}", nil, func(c *Config) any { return len(c.APISIX.DataEncryption.Keyring) }, 0},
 		{"plugins empty", "plugins: []", nil, func(c *Config) any { return c.Plugins }, []string{}},
