@@ -85,6 +85,9 @@ func TestAdminContract(t *testing.T) {
 		{"unknown resource", "GET", "/nosuch", "", 404, `{"error_msg":"Unsupported resource type: nosuch"}`},
 		{"no body", "PUT", "/routes/1", "", 400, `{"error_msg":"missing configurations"}`},
 		{"wrong type", "PUT", "/routes/1", `{"uri":1}`, 400, `{"error_msg":"invalid configuration: property \"uri\" validation failed: wrong type: expected string, got number"}`},
+		// APISIX, docs/en/latest/certificate.md: certificates come with their line breaks in the string.
+		{"line breaks in a string", "PUT", "/routes/1", "{\"desc\":\"a\n\tb\"," + someRoute[1:], 200,
+			`{"key":"/apisix/routes/1","value":{` + stamp + `,"desc":"a\n\tb","id":"1","update_time":<n>,` + up + `,"uri":"/a"}}`},
 		{"unknown field", "PUT", "/routes/1", `{"bogus":1,` + someRoute[1:], 400, `{"error_msg":"invalid configuration: additional properties forbidden, found bogus"}`},
 		{"unknown plugin", "PUT", "/routes/1", `{"plugins":{"nope":{}},` + someRoute[1:], 400, `{"error_msg":"unknown plugin [nope]"}`},
 		{"plugin configuration", "PUT", "/routes/1", `{"plugins":{"limit-count":{"count":-1,"time_window":1}},` + someRoute[1:], 400, ""},

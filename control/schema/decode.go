@@ -15,7 +15,9 @@ const MaxDecodeDepth = 64
 // Decode reads one JSON document (RFC 8259) into nil, bool, string, json.Number, []any and map[string]any.
 // Numbers keep their digits. Refused are: nesting beyond MaxDecodeDepth, an object with the same key
 // twice (two readers could disagree which one counts), text that is not UTF-8, half surrogate pairs,
-// and anything after the document. The error is meant to follow "invalid request body: ".
+// and anything after the document. A string may hold control characters as they are, all but NUL, because cjson
+// reads them and APISIX's documentation sends certificates that way, with their line breaks in the string
+// (docs/en/latest/certificate.md). The error is meant to follow "invalid request body: ".
 func Decode(body []byte) (any, error) {
 	d := decoder{data: body}
 	d.space()
@@ -236,8 +238,8 @@ func (d *decoder) str() (string, error) {
 			return string(s), nil
 		case c == '\\':
 			return d.escaped(start)
-		case c < 0x20:
-			return "", d.failAt(d.pos, "invalid control character in a string")
+		case c == 0:
+			return "", d.failAt(d.pos, "found NUL in a string")
 		}
 		d.pos++
 	}
@@ -256,8 +258,8 @@ func (d *decoder) escaped(start int) (string, error) {
 			}
 			d.pos++
 			return string(out), nil
-		case c < 0x20:
-			return "", d.failAt(d.pos, "invalid control character in a string")
+		case c == 0:
+			return "", d.failAt(d.pos, "found NUL in a string")
 		case c != '\\':
 			out = append(out, c)
 			d.pos++
