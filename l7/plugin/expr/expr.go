@@ -64,6 +64,9 @@ func Compile(doc json.RawMessage) (*Expr, error) {
 	if len(list) == 0 {
 		return &Expr{root: node{logic: allOf}}, nil
 	}
+	if m, ok := list[0].(map[string]any); ok && len(m) == 0 {
+		list[0] = []any{} // Lua cannot tell them apart
+	}
 	if _, nested := list[0].([]any); !nested {
 		if s, ok := list[0].(string); !ok || !isLogic(s) {
 			return nil, errors.New("rule should be wrapped inside brackets: write [[\"arg_a\",\"==\",\"b\"]]")

@@ -138,6 +138,7 @@ func TestCompileErrors(t *testing.T) {
 		{"unknown operator", `[["arg_a","==","b"],["arg_a","<>","b"]]`, "invalid operator '<>' in element [2]"},
 		{"bad not", `[["arg_a","==","!","b"]]`, "bad 'not' expression: the second member of element [1]"},
 		{"empty inner list", `[["arg_a","==","b"],[]]`, "rule too short: element [2] is empty"},
+		{"APISIX, t/plugin/response-rewrite.t TEST 17", `[{}]`, "rule too short"},
 		{"one operand", `["OR",["arg_a","==","b"]]`, "rule too short"},
 		{"nested position", `["OR",["arg_a","==","b"],["AND",["arg_a","==","b"],["arg_a","=","b"]]]`, "element [3][3]"},
 		{"only a name", `[["arg_a"]]`, "element [1] has no operator"},

@@ -67,7 +67,7 @@ func Compile(pattern string, opts ...string) (*Regexp, error) {
 				r.utf8 = true
 			case 'd', 'D', 'j', 'J', 'o', 'U':
 			default:
-				return nil, fmt.Errorf("compile regular expression %q: unknown option %q (want letters of \"adDijJmosuUx\")", short(pattern), c)
+				return nil, fmt.Errorf("unknown flag %q (flags %q)", string(c), short(o))
 			}
 		}
 	}

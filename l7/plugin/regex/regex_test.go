@@ -66,7 +66,7 @@ func TestCompileErrors(t *testing.T) {
 	for _, c := range []struct{ name, pattern, opts, want string }{
 		{"open group", "(a", "", `"(a"`},
 		{"open class", "[a", "i", `"[a"`},
-		{"unknown option", "a", "q", "unknown option 'q'"},
+		{"unknown option", "a", "iq", `unknown flag "q" (flags "iq")`},
 		{"too long", strings.Repeat("a", MaxPattern+1), "", "at most 16384"},
 		{"long ones are cut", strings.Repeat("(", 500), "", "..."},
 	} {

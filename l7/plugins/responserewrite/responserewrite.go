@@ -258,6 +258,9 @@ func compileHeaders(raw json.RawMessage) ([]headerOp, error) {
 		if err := json.Unmarshal(raw, &forms.Set); err != nil {
 			return nil, fmt.Errorf("headers: %w", err)
 		}
+		if _, ok := forms.Set[""]; ok {
+			return nil, errors.New("invalid field length in header")
+		}
 	}
 	var ops []headerOp
 	for _, line := range forms.Add {
@@ -294,6 +297,11 @@ func (o *headerOp) apply(ex *plugin.Exchange) {
 	v, _ := o.value.Eval(ex)
 	if o.kind == opAdd {
 		h.Add(o.name, v)
+		return
+	}
+	if len(v) == 0 {
+		// OpenResty sends no field for an empty value, so setting one to nothing removes it.
+		h.Del(o.name)
 		return
 	}
 	h.Set(o.name, v)

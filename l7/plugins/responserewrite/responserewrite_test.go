@@ -114,6 +114,34 @@ func TestHead(t *testing.T) {
 	}
 }
 
+// TestEmptyValue tests that a field that is set to nothing is not sent: APISIX, t/plugin/response-rewrite.t TEST 4 and 5.
+func TestEmptyValue(t *testing.T) {
+	for _, conf := range []string{`{"headers":{"X-Up":""}}`, `{"headers":{"set":{"X-Up":""}}}`, `{"headers":{"set":{"X-Up":"$arg_absent"}}}`} {
+		if ex, _ := respond(t, conf, 200, ""); ex.Response.Header.Has("X-Up") {
+			t.Errorf("%s: %q", conf, ex.Response.Header.Fields())
+		}
+	}
+}
+
+// TestRefusals tests the texts that APISIX's tests ask for.
+func TestRefusals(t *testing.T) {
+	for _, tc := range []struct{ from, conf, want string }{
+		{"t/plugin/response-rewrite.t TEST 10", `{"status_code":200,"headers":{"":2}}`, "invalid field length in header"},
+		{"t/plugin/response-rewrite.t TEST 11", `{"status_code":200,"headers":{"X-Name":{}}}`, "invalid type as header value"},
+		{"t/plugin/response-rewrite.t TEST 14", `{"body":"1","body_base64":true}`, "invalid base64 content"},
+		{"t/plugin/response-rewrite.t TEST 17", `{"vars":[{}]}`, "failed to validate the 'vars' expression: rule too short"},
+		{"t/plugin/response-rewrite.t TEST 21", `{"body":"","body_base64":true}`, "invalid base64 content"},
+		{"t/plugin/response-rewrite.t TEST 22", `{"body_base64":true}`, "invalid base64 content"},
+		{"t/plugin/response-rewrite2.t TEST 6", `{"filters":[{"regex":"hello","replace":"HELLO","options":"h"}]}`, `regex "hello" validation failed: unknown flag "h" (flags "h")`},
+	} {
+		t.Run(tc.from, func(t *testing.T) {
+			if _, err := plugintest.Try(name, tc.conf, nil); err == nil || !strings.HasPrefix(err.Error(), tc.want) {
+				t.Errorf("got %v, want %q", err, tc.want)
+			}
+		})
+	}
+}
+
 func TestBomb(t *testing.T) {
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
