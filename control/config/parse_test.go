@@ -344,6 +344,10 @@ func TestParseErrors(t *testing.T) {
 		{"buckets", "plugin_attr: {prometheus: {default_buckets: [5, 4, x]}}", []string{
 			"config.yaml:1: plugin_attr.prometheus.default_buckets[1]: is not greater than the bound before it",
 			"config.yaml:1: plugin_attr.prometheus.default_buckets[2]: expected a number, got a string"}},
+		{"name of an extra label", "plugin_attr: {prometheus: {metrics: {bandwidth: {extra_labels: [{a-b: $uri}, {a: $uri}, {a: $host}, {__a: $uri}]}}}}", []string{
+			`config.yaml:1: plugin_attr.prometheus.metrics.bandwidth.extra_labels[0]: expected a name of letters, digits and _, not beginning with a digit or __, got "a-b"`,
+			`config.yaml:1: plugin_attr.prometheus.metrics.bandwidth.extra_labels[2]: has the name "a", as another label before it`,
+			`config.yaml:1: plugin_attr.prometheus.metrics.bandwidth.extra_labels[3]: expected a name of letters, digits and _, not beginning with a digit or __, got "__a"`}},
 		{"extra label", "plugin_attr: {prometheus: {metrics: {bandwidth: {extra_labels: [a]}}}}", []string{
 			`config.yaml:1: plugin_attr.prometheus.metrics.bandwidth.extra_labels[0]: expected an object with one key such as "upstream_addr: $upstream_addr"`}},
 		{"port conflict", "apisix:\n  node_listen: 9180", []string{"config.yaml:2: apisix.node_listen: port 9180 is already taken by deployment.admin.admin_listen"}},

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -158,6 +160,17 @@ func (s *section) labels(key string, dst *[]PrometheusLabel) {
 			s.wrong(e.val, join(field, e.key), "a string")
 			continue
 		}
+		switch {
+		case !labelName(e.key):
+			s.p.fail(it.line, field, "expected a name of letters, digits and _, not beginning with a digit or __, got %s", quote(e.key))
+		case slices.ContainsFunc(*dst, func(l PrometheusLabel) bool { return l.Name == e.key }):
+			s.p.fail(it.line, field, "has the name %s, as another label before it", quote(e.key))
+		}
 		*dst = append(*dst, PrometheusLabel{Name: e.key, Variable: v})
 	}
+}
+
+// labelName follows the Prometheus data model: labels match [a-zA-Z_][a-zA-Z0-9_]*, and those that begin with __ are Prometheus's own.
+func labelName(s string) bool {
+	return s != "" && metricPrefix(s) && !strings.Contains(s, ":") && !strings.HasPrefix(s, "__")
 }

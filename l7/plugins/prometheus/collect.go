@@ -3,6 +3,7 @@ package prometheus
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -39,13 +40,7 @@ func (a *attributes) expire(metric string) time.Duration {
 	return time.Duration(min(max(a.Metrics[metric].Expire, 0), most) * float64(time.Second))
 }
 
-var (
-	metricName = regexp.MustCompile(`^[a-zA-Z_:][a-zA-Z0-9_:]*$`)
-	labelName  = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_]*$`)
-
-	statusLabels = []string{"code", "route", "matched_uri", "matched_host", "service", "consumer", "node", "request_type", "request_llm_model", "llm_model", "response_source"}
-	timingLabels = []string{"type", "route", "service", "consumer", "node", "request_type", "request_llm_model", "llm_model"}
-)
+var metricName = regexp.MustCompile(`^[a-zA-Z_:][a-zA-Z0-9_:]*$`)
 
 func parseAttr(raw json.RawMessage) (attributes, error) {
 	a := attributes{MetricPrefix: "apisix_"}
@@ -57,20 +52,6 @@ func parseAttr(raw json.RawMessage) (attributes, error) {
 	if !metricName.MatchString(a.MetricPrefix) {
 		return a, fmt.Errorf("plugin_attr.prometheus.metric_prefix: %.64q is no beginning of a metric's name", a.MetricPrefix)
 	}
-	for metric, own := range map[string][]string{"http_status": statusLabels, "http_latency": timingLabels, "bandwidth": timingLabels} {
-		seen := map[string]bool{}
-		for _, l := range own {
-			seen[l] = true
-		}
-		for _, x := range a.Metrics[metric].ExtraLabels {
-			for label := range x {
-				if !labelName.MatchString(label) || seen[label] {
-					return a, fmt.Errorf("plugin_attr.prometheus.metrics.%s.extra_labels: %.64q is no label's name, or the metric has it already", metric, label)
-				}
-				seen[label] = true
-			}
-		}
-	}
 	if b := a.Metrics["http_latency"].Buckets; len(b) > 0 {
 		a.DefaultBuckets = b
 	}
@@ -80,7 +61,60 @@ func parseAttr(raw json.RawMessage) (attributes, error) {
 	if len(a.DefaultBuckets) > maxBuckets || !slices.IsSorted(a.DefaultBuckets) {
 		return a, fmt.Errorf("plugin_attr.prometheus.default_buckets: want at most %d bounds in ascending order", maxBuckets)
 	}
+	for _, metric := range slices.Sorted(maps.Keys(a.Metrics)) {
+		if err := checkLabels(metric, a.Metrics[metric].ExtraLabels); err != nil {
+			return a, err
+		}
+	}
 	return a, nil
+}
+
+// The labels of each metric.
+var (
+	statusLabels = []string{"code", "route", "matched_uri", "matched_host", "service", "consumer", "node", "request_type", "request_llm_model", "llm_model", "response_source"}
+	timingLabels = []string{"type", "route", "service", "consumer", "node", "request_type", "request_llm_model", "llm_model"}
+	ownLabels    = map[string][]string{"http_status": statusLabels, "http_latency": append([]string{"le"}, timingLabels...), "bandwidth": timingLabels}
+)
+
+// maxExtraLabels bounds the extra labels of a metric.
+const maxExtraLabels = 16
+
+// checkLabels refuses extra labels with which the metrics could not be read at all.
+func checkLabels(metric string, list []map[string]string) error {
+	own, ok := ownLabels[metric]
+	if !ok {
+		return nil // of a metric that another plugin counts
+	}
+	var seen []string
+	for i, m := range list {
+		for label := range m {
+			where := fmt.Sprintf("plugin_attr.prometheus.metrics.%s.extra_labels[%d]", metric, i)
+			switch {
+			case !labelName(label):
+				return fmt.Errorf("%s: %q is no name of a label: want letters, digits and _, not beginning with a digit or __", where, label)
+			case slices.Contains(own, label):
+				return fmt.Errorf("%s: the metric has a label %q of its own", where, label)
+			case slices.Contains(seen, label):
+				return fmt.Errorf("%s: the label %q is there twice", where, label)
+			case len(seen) == maxExtraLabels:
+				return fmt.Errorf("%s: is one more than the %d labels that are allowed", where, maxExtraLabels)
+			}
+			seen = append(seen, label)
+		}
+	}
+	return nil
+}
+
+// labelName tells whether s may be the name of a label; those that begin with __ are Prometheus's own.
+func labelName(s string) bool {
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_'
+		if !letter && (i == 0 || c < '0' || c > '9') {
+			return false
+		}
+	}
+	return s != "" && !strings.HasPrefix(s, "__")
 }
 
 // extra is a label that plugin_attr adds.
@@ -117,11 +151,16 @@ type Metrics struct {
 var _ client.Collector = (*Metrics)(nil)
 
 func newMetrics(a attributes) *Metrics {
+	newCount := func() *count { return new(count) }
 	m := &Metrics{uppers: a.DefaultBuckets, now: time.Now,
-		statuses: newTable[statusKey, count](maxSeries, a.expire("http_status"), (*count).total), statusExtra: extras(a.Metrics["http_status"].ExtraLabels),
-		timings: newTable[timingKey, timing](maxSeries, a.expire("http_latency"), (*timing).total), timingExtra: extras(a.Metrics["http_latency"].ExtraLabels),
-		streams:  newTable[string](maxSeries, a.expire("stream_connection_total"), (*count).total),
-		traffics: newTable[timingKey, traffic](maxSeries, a.expire("bandwidth"), (*traffic).total), trafficExtra: extras(a.Metrics["bandwidth"].ExtraLabels)}
+		statuses:    newTable(maxSeries, a.expire("http_status"), statusKey.own, newCount, (*count).total),
+		statusExtra: extras(a.Metrics["http_status"].ExtraLabels),
+		timings: newTable(maxSeries, a.expire("http_latency"), timingKey.own, func() *timing { return newTiming(len(a.DefaultBuckets)) },
+			(*timing).total),
+		timingExtra:  extras(a.Metrics["http_latency"].ExtraLabels),
+		streams:      newTable(maxSeries, 0, strings.Clone, newCount, (*count).total),
+		traffics:     newTable(maxSeries, a.expire("bandwidth"), timingKey.own, func() *traffic { return new(traffic) }, (*traffic).total),
+		trafficExtra: extras(a.Metrics["bandwidth"].ExtraLabels)}
 	for _, ms := range a.DefaultBuckets {
 		m.bounds = append(m.bounds, int64(ms*float64(time.Millisecond)))
 	}
@@ -167,13 +206,13 @@ func (m *Metrics) Collect(ch chan<- client.Metric) {
 		ch <- client.MustNewConstMetric(m.spills, client.CounterValue, float64(n), name)
 	}
 	if m.statuses.overflow.Load() > 0 {
-		statuses(statusKey{noSource: true}, &m.statuses.spill)
+		statuses(statusKey{noSource: true}, m.statuses.spill)
 	}
 	if m.timings.overflow.Load() > 0 {
-		timings(timingKey{}, &m.timings.spill)
+		timings(timingKey{}, m.timings.spill)
 	}
 	if m.traffics.overflow.Load() > 0 {
-		traffics(timingKey{}, &m.traffics.spill)
+		traffics(timingKey{}, m.traffics.spill)
 	}
 }
 

@@ -3,6 +3,7 @@
 package prometheus
 
 import (
+	"bytes"
 	_ "embed"
 	"encoding/json"
 	"fmt"
@@ -190,20 +191,24 @@ func (d disabled) applyTiming(k *timingKey) {
 	}
 }
 
-// joinExtra reads the configured extra labels; without any it costs nothing.
+// joinExtra reads the configured extra labels into scratch memory.
 func joinExtra(ex *plugin.Exchange, list []extra) string {
 	if len(list) == 0 {
 		return ""
 	}
-	var b []byte
+	b := ex.Alloc(len(list) * (maxExtraValue + 1))[:0]
 	for i := range list {
 		if i > 0 {
 			b = append(b, 0)
 		}
 		v, _ := list[i].v(ex)
-		b = append(b, v[:min(len(v), maxExtraValue)]...)
+		v = v[:min(len(v), maxExtraValue)]
+		if cut := bytes.IndexByte(v, 0); cut >= 0 {
+			v = v[:cut] // it would move the values behind it to other labels
+		}
+		b = append(b, v...)
 	}
-	return string(b)
+	return plugin.String(b)
 }
 
 // maxExtraValue bounds the value of an extra label, which a client may control.

@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"maps"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,7 +12,8 @@ import (
 	"github.com/sluice-gateway/sluice/l7/plugin"
 )
 
-// statusKey and timingKey are the labels of a series. Their strings belong to the configuration, so a key costs no allocation.
+// statusKey and timingKey are the labels of a series. Their strings belong to the configuration, but for extra, which lives as long as the exchange: a key costs no
+// allocation, and the table copies extra when it keeps the key.
 type statusKey struct {
 	code                                int
 	route, uri, host, service, consumer string
@@ -25,6 +27,16 @@ type timingKey struct {
 	route, service, consumer string
 	node                     netip.Addr
 	extra                    string
+}
+
+func (k statusKey) own() statusKey {
+	k.extra = strings.Clone(k.extra)
+	return k
+}
+
+func (k timingKey) own() timingKey {
+	k.extra = strings.Clone(k.extra)
+	return k
 }
 
 // count is one counter.
@@ -51,13 +63,19 @@ type traffic struct{ ingress, egress atomic.Uint64 }
 
 func (t *traffic) total() uint64 { return t.ingress.Load() + t.egress.Load() }
 
-// maxBuckets is the most bounds of a histogram.
-const maxBuckets = 32
+// maxBuckets is the most bounds of a histogram, as many as config.yaml may have.
+const maxBuckets = 200
 
 // histogram counts by upper bound; the last bucket is +Inf. Sum is in nanoseconds.
 type histogram struct {
-	buckets [maxBuckets + 1]atomic.Uint64
+	buckets []atomic.Uint64
 	sum     atomic.Int64
+}
+
+// newTiming makes histograms with that many bounds.
+func newTiming(bounds int) *timing {
+	b, n := make([]atomic.Uint64, 3*(bounds+1)), bounds+1
+	return &timing{request: histogram{buckets: b[:n:n]}, upstream: histogram{buckets: b[n : 2*n : 2*n]}, gateway: histogram{buckets: b[2*n:]}}
 }
 
 // observe adds a duration in nanoseconds; bounds are in nanoseconds too.
@@ -78,9 +96,11 @@ type table[K comparable, V any] struct {
 	limit  int64
 	expire time.Duration   // a series that has not changed for that long is dropped; 0 keeps it
 	total  func(*V) uint64 // changes whenever the series does
+	own    func(K) K       // makes a key that may be kept
+	fresh  func() *V
 	// Overflow counts what went to spill because there are too many series.
 	overflow atomic.Uint64
-	spill    V
+	spill    *V
 }
 
 type tableShard[K comparable, V any] struct {
@@ -90,13 +110,13 @@ type tableShard[K comparable, V any] struct {
 
 // series is one set of labels. What expire needs belongs to the collector, so that counting costs no clock.
 type series[V any] struct {
-	v       V
+	v       *V
 	total   uint64
 	changed time.Time
 }
 
-func newTable[K comparable, V any](limit int64, expire time.Duration, total func(*V) uint64) *table[K, V] {
-	t := &table[K, V]{seed: maphash.MakeSeed(), limit: limit, expire: expire, total: total}
+func newTable[K comparable, V any](limit int64, expire time.Duration, own func(K) K, fresh func() *V, total func(*V) uint64) *table[K, V] {
+	t := &table[K, V]{seed: maphash.MakeSeed(), limit: limit, expire: expire, total: total, own: own, fresh: fresh, spill: fresh()}
 	for i := range t.shards {
 		t.shards[i].m.Store(&map[K]*series[V]{})
 	}
@@ -106,7 +126,7 @@ func newTable[K comparable, V any](limit int64, expire time.Duration, total func
 func (t *table[K, V]) get(k K) *V {
 	s := &t.shards[maphash.Comparable(t.seed, k)%uint64(len(t.shards))]
 	if v := (*s.m.Load())[k]; v != nil {
-		return &v.v
+		return v.v
 	}
 	return t.add(s, k)
 }
@@ -116,19 +136,19 @@ func (t *table[K, V]) add(s *tableShard[K, V], k K) *V {
 	defer s.mu.Unlock()
 	old := *s.m.Load()
 	if v := old[k]; v != nil {
-		return &v.v
+		return v.v
 	}
 	if t.size.Load() >= t.limit {
 		t.overflow.Add(1)
-		return &t.spill
+		return t.spill
 	}
 	t.size.Add(1)
 	grown := make(map[K]*series[V], len(old)+1)
 	maps.Copy(grown, old)
-	v := new(series[V])
-	grown[k] = v
+	v := &series[V]{v: t.fresh()}
+	grown[t.own(k)] = v
 	s.m.Store(&grown)
-	return &v.v
+	return v.v
 }
 
 // each calls f for every series. It first drops those that have not changed since expire ago, as far as calls of each have seen; a request that is just being counted
@@ -140,7 +160,7 @@ func (t *table[K, V]) each(now time.Time, f func(K, *V)) {
 			t.dropOld(s, now)
 		}
 		for k, v := range *s.m.Load() {
-			f(k, &v.v)
+			f(k, v.v)
 		}
 	}
 }
@@ -151,7 +171,7 @@ func (t *table[K, V]) dropOld(s *tableShard[K, V], now time.Time) {
 	old := *s.m.Load()
 	kept := make(map[K]*series[V], len(old))
 	for k, v := range old {
-		if n := t.total(&v.v); n != v.total || v.changed.IsZero() {
+		if n := t.total(v.v); n != v.total || v.changed.IsZero() {
 			v.total, v.changed = n, now
 		}
 		if now.Sub(v.changed) < t.expire {
