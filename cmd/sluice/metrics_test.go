@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -116,6 +117,10 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	e := scrape(t, p, "/m")
+	// A request is counted after its answer.
+	for end := time.Now().Add(10 * time.Second); e.values("gw_http_status", "user")["jack"] < 3 && time.Now().Before(end); e = scrape(t, p, "/m") {
+		time.Sleep(10 * time.Millisecond)
+	}
 
 	common := "consumer,llm_model,node,request_llm_model,request_type,route,service,type"
 	want := map[string]string{
