@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"time"
 )
 
@@ -17,6 +18,7 @@ var (
 	errHelloIncomplete = errors.New("ClientHello is not complete")
 	errHelloTooLong    = errors.New("ClientHello is too long")
 	errNotTLS          = errors.New("bytes are no TLS handshake")
+	errBadServerName   = errors.New("server name of the ClientHello is no host name")
 )
 
 // serverName finds the server name in the bytes with which a TLS connection begins; it is empty when the client sends none. errHelloIncomplete asks for more bytes,
@@ -64,7 +66,17 @@ func parseHello(p []byte) (name string, err error) {
 	if !seen {
 		return "", err
 	}
+	if !hostName(name) {
+		return "", errBadServerName
+	}
 	return name, nil
+}
+
+// hostName tells whether name has the signs of a host name only (RFC 6066 section 3), or is empty; crypto/tls takes nearly everything. "_" is in use.
+func hostName(name string) bool {
+	return len(name) <= 255 && strings.IndexFunc(name, func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '.' && c != '_'
+	}) < 0
 }
 
 var errHelloSeen = errors.New("ClientHello was seen")
