@@ -9,16 +9,19 @@
 package limit
 
 import (
+	"crypto/sha256"
 	"hash/maphash"
 	"sync"
 )
 
 const (
 	stripes = 256
-	// DefaultKeys bounds the keys of a table. An entry costs about 200 bytes.
+	// DefaultKeys bounds the keys of a table. An entry costs about 200 bytes and its key.
 	DefaultKeys = 1 << 20
 	// sweep is how many other entries an insertion looks at for expired ones.
 	sweep = 4
+	// maxKey bounds the bytes of a key that is kept as it is: clients choose keys.
+	maxKey = 128
 )
 
 // Table maps keys to counters of one kind. The zero value is not usable; see NewTable.
@@ -56,9 +59,13 @@ func NewTable[E any](keys int) *Table[E] {
 	return t
 }
 
-// Do runs f on the entry of key while nobody else can; fresh tells that it was made just now or had expired, and is zero. f must be quick. It does not allocate for a key
+// Do runs f on the entry of key, of which a long one is kept as its SHA-256, while nobody else can; fresh tells that it was made just now or had expired, and is zero. f must be quick. It does not allocate for a key
 // that exists, provided that f does not escape.
 func (t *Table[E]) Do(key []byte, now int64, f func(e *Entry[E], fresh bool)) {
+	if len(key) > maxKey {
+		sum := sha256.Sum256(key)
+		key = sum[:]
+	}
 	p := &t.parts[maphash.Bytes(t.seed, key)%stripes]
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,6 +1,7 @@
 package limit
 
 import (
+	"bytes"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -321,4 +322,32 @@ func TestKeyIgnoresTheOrderOfFields(t *testing.T) {
 	if a, b := of(`{"a":1}`), of(`{"a":2}`); a == b {
 		t.Errorf("both are %s", a)
 	}
+}
+
+// TestLongKeys tests that what a client puts into a key takes no memory, and still is a key of its own.
+func TestLongKeys(t *testing.T) {
+	tab := NewTable[int](0)
+	key := func(i int) []byte { return append(bytes.Repeat([]byte("x"), 32<<10), byte(i), byte(i>>8)) }
+	for i := range 100 {
+		tab.Do(key(i), 1, func(e *Entry[int], _ bool) { e.Value++; e.Expires = 100 })
+	}
+	if n := tab.Len(); n != 100 {
+		t.Errorf("%d keys, want 100", n)
+	}
+	for i := range tab.parts {
+		for k := range tab.parts[i].m {
+			if len(k) > maxKey {
+				t.Fatalf("a key of %d bytes is kept", len(k))
+			}
+		}
+	}
+	long := key(1)
+	if n := testing.AllocsPerRun(100, func() { tab.Do(long, 2, func(e *Entry[int], _ bool) { e.Value++ }) }); n > 0 && !raceEnabled {
+		t.Errorf("%v allocations", n)
+	}
+	tab.Do(long, 3, func(e *Entry[int], fresh bool) {
+		if fresh || e.Value < 100 {
+			t.Errorf("value %d, fresh %v", e.Value, fresh)
+		}
+	})
 }
