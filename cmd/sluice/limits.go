@@ -1,8 +1,11 @@
 package main
 
 import (
+	"math"
 	"runtime"
 	"syscall"
+
+	"github.com/sluice-gateway/sluice/control/config"
 )
 
 // Open files that connections must leave for the rest of the process: listeners, the Admin API, the store, logs, name resolution.
@@ -31,4 +34,15 @@ func openFiles() uint64 {
 		return 1024
 	}
 	return l.Cur
+}
+
+// keepaliveRequests is the most requests on one connection in the words of the loop, to which 0 is its default.
+func keepaliveRequests(l config.Limits) uint64 {
+	switch {
+	case l.IdleTimeout == 0: // no connection stays open without a request
+		return 1
+	case l.KeepaliveRequests == 0:
+		return math.MaxUint64
+	}
+	return uint64(l.KeepaliveRequests)
 }

@@ -1,8 +1,18 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/sluice-gateway/sluice/control/config"
 )
@@ -61,5 +71,99 @@ func TestRedirectPort(t *testing.T) {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestKeepaliveRequests(t *testing.T) {
+	for _, tt := range []struct {
+		idle time.Duration
+		n    int
+		want uint64
+	}{{time.Second, 7, 7}, {time.Second, 0, math.MaxUint64}, {0, 7, 1}, {0, 0, 1}} {
+		if got := keepaliveRequests(config.Limits{IdleTimeout: tt.idle, KeepaliveRequests: tt.n}); got != tt.want {
+			t.Errorf("idle_timeout %v, keepalive_requests %d: %d, want %d", tt.idle, tt.n, got, tt.want)
+		}
+	}
+}
+
+// TestZeroLimits shows what 0 means in the two settings.
+func TestZeroLimits(t *testing.T) {
+	for _, tt := range []struct {
+		conf string
+		open bool // after 1,100 requests, or after the first where it is to close
+	}{{"idle_timeout: 0", false}, {"keepalive_requests: 0", true}} {
+		t.Run(tt.conf, func(t *testing.T) {
+			dir := t.TempDir()
+			path, err := binary()
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := runProcess(t, path, dir, fmt.Sprintf(baseConfig, dir)+"  l7:\n    limits:\n      "+tt.conf+"\n")
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := net.Dial("tcp", p.addrs["http"])
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			r := bufio.NewReader(c)
+			for i := range 1100 {
+				fmt.Fprint(c, "GET /none HTTP/1.1\r\nHost: a\r\n\r\n")
+				resp, err := http.ReadResponse(r, nil)
+				if err != nil {
+					t.Fatalf("request %d: %v", i, err)
+				}
+				_, _ = io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+				if resp.Close == tt.open {
+					t.Fatalf("request %d: Connection: close is %v", i, resp.Close)
+				}
+				if resp.Close {
+					return
+				}
+			}
+		})
+	}
+}
+
+// TestReadyEndsWithDrain shows that load balancers are told while open requests still go on.
+func TestReadyEndsWithDrain(t *testing.T) {
+	arrived, leave := make(chan struct{}), make(chan struct{})
+	up := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(arrived)
+		<-leave
+	}))
+	defer up.Close()
+	p := startProcess(t, t.TempDir(), "")
+	p.put("/routes/1", fmt.Sprintf(`{"uri":"/slow","upstream":{"type":"roundrobin","nodes":{"%s":1}}}`, strings.TrimPrefix(up.URL, "http://")))
+	done := make(chan int, 1)
+	go func() {
+		status, _, _ := p.get("http", "/slow")
+		done <- status
+	}()
+	ready := func() int {
+		resp, err := http.Get("http://" + p.addrs["status"] + "/status/ready")
+		if err != nil {
+			return 0
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	if got := ready(); got != 200 {
+		t.Fatalf("ready before: %d", got)
+	}
+	<-arrived
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); ready() != 503; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("still ready while it stops")
+		}
+	}
+	close(leave)
+	if got := <-done; got != 200 {
+		t.Errorf("the open request got %d", got)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -106,6 +107,7 @@ type gateway struct {
 	started      time.Time
 	failed       chan error
 	signals      chan os.Signal // those that do not end the process
+	draining     atomic.Bool    // close has begun
 }
 
 // server is one of the gateway's own HTTP servers.
@@ -210,7 +212,7 @@ func (g *gateway) startPlane(attr map[string]json.RawMessage) error {
 			RealIP:          engine.RealIP{Header: c.Nginx.RealIPHeader, From: c.Nginx.RealIPFrom, Recursive: c.Nginx.RealIPRecursive},
 		},
 		Loop: loop.Config{HeaderTimeout: l.HeaderTimeout, BodyTimeout: l.BodyTimeout, WriteTimeout: l.WriteTimeout,
-			IdleTimeout: l.IdleTimeout, KeepaliveRequests: uint64(l.KeepaliveRequests),
+			IdleTimeout: l.IdleTimeout, KeepaliveRequests: keepaliveRequests(l),
 			MaxConns: connectionsPerLoop(l.MaxConnections, c.Sluice.L7.Loops, openFiles()), MaxBody: l.BodyBytes},
 		Loops: c.Sluice.L7.Loops, Upstream: g.upstreamOptions(), PluginAttr: attr, Logger: g.traffic,
 	}
@@ -272,7 +274,7 @@ func boundTo(f *os.File) string {
 
 func (g *gateway) serveAPIs(compiler *compile.Compiler, keyring *crypt.Keyring) error {
 	c := g.conf
-	status := statusapi.New(g.ctl, g.plugins, statusapi.Options{Version: buildVersion(), Counters: g.counters, Logger: g.logger})
+	status := statusapi.New(g.ctl, g.plugins, statusapi.Options{Version: buildVersion(), Counters: g.counters, Draining: g.draining.Load, Logger: g.logger})
 	if c.APISIX.EnableControl {
 		if err := g.serve("control API", c.APISIX.Control.String(), status.Control()); err != nil {
 			return fmt.Errorf("apisix.control: %w", err)
@@ -371,6 +373,7 @@ func (g *gateway) signalled(s os.Signal) {
 
 // close undoes start, as far as that came.
 func (g *gateway) close() {
+	g.draining.Store(true)
 	ctx, cancel := context.WithTimeout(context.Background(), g.conf.Sluice.ShutdownTimeout)
 	defer cancel()
 	for _, s := range g.servers {

@@ -389,18 +389,13 @@ type Limits struct {
 	// the whole of it.
 	BufferedBodyBytes int64
 
-	HeaderTimeout       time.Duration // from the first byte of a head to its last
-	BodyTimeout         time.Duration // between two reads of a request body
-	WriteTimeout        time.Duration // between two writes that make progress
-	IdleTimeout         time.Duration // a client connection between requests; 0 closes after every response
-	TLSHandshakeTimeout time.Duration
-	ConnectTimeout      time.Duration // upstreams without timeout.connect
-	ResponseTimeout     time.Duration // upstreams without timeout.read: until the head of the response
-	StallTimeout        time.Duration // between two reads of a response body
+	HeaderTimeout time.Duration // from the first byte of a head to its last
+	BodyTimeout   time.Duration // between two reads of a request body
+	WriteTimeout  time.Duration // between two writes that make progress
+	IdleTimeout   time.Duration // a client connection between requests; 0 closes after every response
 
 	KeepaliveRequests int // requests on one client connection; 0 means no limit
 	MaxConnections    int // client connections of the process; 0 derives it from the limit on open files
-	Pipelining        int // requests read ahead of the response being written
 }
 
 // L4 is the section sluice.l4: the bounds on connections of stream routes.
@@ -417,7 +412,6 @@ type L4 struct {
 // AdminLimits is the section sluice.admin.
 type AdminLimits struct {
 	BodyBytes int64 // the body of an Admin API request
-	JSONDepth int   // nesting of a JSON document
 }
 
 // Secret is a string that never prints. Its value is read with Reveal.

@@ -149,16 +149,15 @@ func TestParseWholeFile(t *testing.T) {
 				HeaderBytes: 64 << 10, HeaderFields: 200, TargetBytes: 16 << 10, ChunkExtBytes: 1 << 10, TrailerBytes: 2 << 10,
 				BodyBytes: 1 << 30, BufferedBodyBytes: 2 << 20,
 				HeaderTimeout: time.Second, BodyTimeout: 2 * time.Second, WriteTimeout: 3 * time.Second,
-				IdleTimeout: 90 * time.Second, TLSHandshakeTimeout: 5 * time.Second, ConnectTimeout: 6 * time.Second,
-				ResponseTimeout: 7 * time.Second, StallTimeout: 8500 * time.Millisecond,
-				KeepaliveRequests: 9, MaxConnections: 10, Pipelining: 11,
+				IdleTimeout:       90*time.Second + 500*time.Millisecond,
+				KeepaliveRequests: 9, MaxConnections: 10,
 			}},
 			L4: L4{MaxConnections: 12, UDPSessions: 13, HelloTimeout: 14 * time.Second, PinDir: "/sys/fs/bpf/edge", Steer: []Steer{
 				{Prefix: prefix("198.51.100.0/24"), Lo: 1, Hi: 65535, To: "http"},
 				{Prefix: prefix("2001:db8::/32"), Lo: 8000, Hi: 8999, To: "tcp:9100"},
 				{Prefix: prefix("192.0.2.1/32"), UDP: true, Lo: 53, Hi: 53, To: "udp:9200"},
 			}},
-			Admin: AdminLimits{BodyBytes: 3 << 20, JSONDepth: 32},
+			Admin: AdminLimits{BodyBytes: 3 << 20},
 		},
 	}
 	if diff := cmp.Diff(want, got, cmpPrefix); diff != "" {
@@ -528,7 +527,7 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("port %d", l.Port)
 			}
 		}
-		if l := c.Sluice.L7.Limits; l.HeaderBytes <= 0 || l.HeaderTimeout <= 0 || l.Pipelining <= 0 {
+		if l := c.Sluice.L7.Limits; l.HeaderBytes <= 0 || l.HeaderTimeout <= 0 || l.HeaderFields <= 0 {
 			t.Fatalf("limits %+v", l)
 		}
 	})

@@ -47,7 +47,6 @@ func (p *parser) sluice(s *section, c *Config) {
 
 	admin := s.object("admin")
 	admin.size("body_bytes", &v.Admin.BodyBytes, kib, gib)
-	admin.integer("json_depth", &v.Admin.JSONDepth, 8, 10_000)
 }
 
 // accessLogPath reads sluice.access_log.path; off without quotes is a boolean in the YAML of APISIX.
@@ -74,13 +73,8 @@ func (p *parser) limits(s *section, l *Limits) {
 	s.duration("body_timeout", &l.BodyTimeout, time.Millisecond, maxWait)
 	s.duration("write_timeout", &l.WriteTimeout, time.Millisecond, maxWait)
 	s.duration("idle_timeout", &l.IdleTimeout, 0, maxWait)
-	s.duration("tls_handshake_timeout", &l.TLSHandshakeTimeout, time.Millisecond, maxWait)
-	s.duration("connect_timeout", &l.ConnectTimeout, time.Millisecond, maxWait)
-	s.duration("response_timeout", &l.ResponseTimeout, time.Millisecond, maxWait)
-	s.duration("stall_timeout", &l.StallTimeout, time.Millisecond, maxWait)
 	s.integer("keepalive_requests", &l.KeepaliveRequests, 0, 1<<30)
 	s.integer("max_connections", &l.MaxConnections, 0, 1<<30)
-	s.integer("pipelining", &l.Pipelining, 1, 1024)
 	if l.TargetBytes > l.HeaderBytes {
 		line := 0
 		if n := s.get("target_bytes"); n != nil {

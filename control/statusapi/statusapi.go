@@ -31,6 +31,8 @@ type Options struct {
 	Version string
 	// Counters returns the planes' numbers for Status; nil for none.
 	Counters func() any
+	// Draining tells that the gateway takes no new work, so that load balancers go elsewhere; nil for never.
+	Draining func() bool
 	Logger   *slog.Logger
 }
 
@@ -88,6 +90,10 @@ func (a *API) Status() http.Handler {
 	m.HandleFunc("GET /status/ready", func(w http.ResponseWriter, _ *http.Request) {
 		if a.ctl.Status().Started.IsZero() {
 			answer(w, http.StatusServiceUnavailable, map[string]string{"status": "error", "error": "the configuration is not loaded yet"})
+			return
+		}
+		if a.o.Draining != nil && a.o.Draining() {
+			answer(w, http.StatusServiceUnavailable, map[string]string{"status": "error", "error": "the gateway is stopping"})
 			return
 		}
 		answer(w, http.StatusOK, map[string]string{"status": "ok"})

@@ -122,6 +122,12 @@ func TestStatus(t *testing.T) {
 	if got := ask(reconcile.Status{Started: time.Unix(1, 0)}, "/status/ready"); got != 200 {
 		t.Errorf("/status/ready: %d", got)
 	}
+	a := testAPI(reconcile.Status{Started: time.Unix(1, 0)})
+	a.o.Draining = func() bool { return true }
+	w := httptest.NewRecorder()
+	if a.Status().ServeHTTP(w, httptest.NewRequest("GET", "/status/ready", nil)); w.Code != 503 {
+		t.Errorf("/status/ready while the gateway stops: %d", w.Code)
+	}
 	if s := testAPI(reconcile.Status{Degraded: true}).State(); s.Health != "degraded" {
 		t.Errorf("health %s", s.Health)
 	}
