@@ -95,7 +95,11 @@ func TestBodyVariablesOfConnections(t *testing.T) {
 			status, err := post(user)
 			results <- result{status, err}
 		}()
-		<-arrived // another user's request is not in the way
+		select {
+		case <-arrived: // another user's request is not in the way
+		case r := <-results:
+			t.Fatalf("the request of %s did not reach the upstream: %d, %v", user, r.status, r.err)
+		}
 	}
 	if status, err := post("jack"); err != nil || status != 429 {
 		t.Errorf("a second request of jack: %d, %v, want 429", status, err)
