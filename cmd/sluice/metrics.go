@@ -148,6 +148,7 @@ func (c *gatewayCollector) Collect(ch chan<- client.Metric) {
 	}
 	send(c.indexes, client.GaugeValue, float64(highest), "max_modify_index")
 	send(c.indexes, client.GaugeValue, float64(st.Rev), "x_etcd_index")
+	send(c.indexes, client.GaugeValue, float64(st.Served), "prev_index")
 	host, _ := os.Hostname()
 	send(c.node, client.GaugeValue, 1, host, contractVersion)
 	send(c.errors, client.CounterValue, 0)

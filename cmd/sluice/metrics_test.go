@@ -175,7 +175,7 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("buckets: -want +got\n%s", diff)
 	}
 	indexes := e.values("gw_etcd_modify_indexes", "key")
-	for _, key := range []string{"consumers", "global_rules", "max_modify_index", "protos", "routes", "services", "ssls", "stream_routes", "upstreams", "x_etcd_index"} {
+	for _, key := range []string{"consumers", "global_rules", "max_modify_index", "prev_index", "protos", "routes", "services", "ssls", "stream_routes", "upstreams", "x_etcd_index"} {
 		if _, ok := indexes[key]; !ok {
 			t.Errorf("etcd_modify_indexes lacks %s", key)
 		}

@@ -145,21 +145,20 @@ type Metrics struct {
 	status, latency, band, spills *client.Desc
 	stream                        *client.Desc
 	collecting                    sync.Mutex
-	now                           func() time.Time
+	now                           func() int64
 }
 
 var _ client.Collector = (*Metrics)(nil)
 
 func newMetrics(a attributes) *Metrics {
 	newCount := func() *count { return new(count) }
-	m := &Metrics{uppers: a.DefaultBuckets, now: time.Now,
-		statuses:    newTable(maxSeries, a.expire("http_status"), statusKey.own, newCount, (*count).total),
-		statusExtra: extras(a.Metrics["http_status"].ExtraLabels),
-		timings: newTable(maxSeries, a.expire("http_latency"), timingKey.own, func() *timing { return newTiming(len(a.DefaultBuckets)) },
-			(*timing).total),
+	m := &Metrics{uppers: a.DefaultBuckets, now: plugin.Clock,
+		statuses:     newTable(maxSeries, a.expire("http_status"), statusKey.own, newCount),
+		statusExtra:  extras(a.Metrics["http_status"].ExtraLabels),
+		timings:      newTable(maxSeries, a.expire("http_latency"), timingKey.own, func() *timing { return newTiming(len(a.DefaultBuckets)) }),
 		timingExtra:  extras(a.Metrics["http_latency"].ExtraLabels),
-		streams:      newTable(maxSeries, 0, strings.Clone, newCount, (*count).total),
-		traffics:     newTable(maxSeries, a.expire("bandwidth"), timingKey.own, func() *traffic { return new(traffic) }, (*traffic).total),
+		streams:      newTable(maxSeries, 0, strings.Clone, newCount),
+		traffics:     newTable(maxSeries, a.expire("bandwidth"), timingKey.own, func() *traffic { return new(traffic) }),
 		trafficExtra: extras(a.Metrics["bandwidth"].ExtraLabels)}
 	for _, ms := range a.DefaultBuckets {
 		m.bounds = append(m.bounds, int64(ms*float64(time.Millisecond)))

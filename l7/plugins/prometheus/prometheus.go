@@ -103,7 +103,7 @@ func (c *counter) StreamLog(ex *plugin.Exchange) {
 	if c.conf.PreferName && ex.Route.Name != "" {
 		route = ex.Route.Name
 	}
-	c.metrics.streams.get(route).add(1)
+	c.metrics.streams.get(route, ex.Now).add(1)
 }
 
 // Log counts the exchange.
@@ -128,11 +128,11 @@ func (c *counter) Log(ex *plugin.Exchange) {
 	sk := statusKey{code: ex.Response.Status, route: route, uri: ex.Route.MatchedURI, host: ex.Route.MatchedHost, service: service,
 		consumer: consumer, node: node, source: ex.Source, extra: joinExtra(ex, c.statusX)}
 	c.status.apply(&sk)
-	c.metrics.statuses.get(sk).add(1)
+	c.metrics.statuses.get(sk, ex.Now).add(1)
 
 	tk := timingKey{route: route, service: service, consumer: consumer, node: node, extra: joinExtra(ex, c.timingX)}
 	c.timing.applyTiming(&tk)
-	t := c.metrics.timings.get(tk)
+	t := c.metrics.timings.get(tk, ex.Now)
 	total := max(ex.Now-ex.Start, 0)
 	var upstream int64
 	for i := range ex.Upstream.Attempts {
@@ -148,7 +148,7 @@ func (c *counter) Log(ex *plugin.Exchange) {
 
 	bk := timingKey{route: route, service: service, consumer: consumer, node: node, extra: joinExtra(ex, c.trafficX)}
 	c.traffic.applyTiming(&bk)
-	b := c.metrics.traffics.get(bk)
+	b := c.metrics.traffics.get(bk, ex.Now)
 	b.ingress.Add(uint64(ex.BytesIn))
 	b.egress.Add(uint64(ex.BytesOut))
 }

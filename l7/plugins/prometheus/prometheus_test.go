@@ -1,13 +1,16 @@
 package prometheus
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	client "github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -98,19 +101,22 @@ apisix_bandwidth{consumer="",llm_model="",node="",request_llm_model="",request_t
 	}
 }
 
-// TestExpire tests plugin_attr.prometheus.metrics.NAME.expire: a series goes when it has not changed for that many seconds.
+// TestExpire tests plugin_attr.prometheus.metrics.NAME.expire: a series goes when it has not changed for that many seconds, also when nobody has read it before (APISIX,
+// t/plugin/prometheus-metric-expire.t TEST 1).
 func TestExpire(t *testing.T) {
 	env := plugintest.Env()
 	env.Attr = []byte(`{"metrics":{"http_status":{"expire":60}}}`)
 	in := plugintest.NewEnv(t, name, `{}`, env).(plugin.Logger)
 	m := shared(t, env)
-	now := time.Unix(1000, 0)
-	m.now = func() time.Time { return now }
+	now := int64(1000 * time.Second)
+	m.now = func() int64 { return now }
 	log := func(status int) {
 		ex := exchange()
-		ex.Response.Status = status
+		ex.Response.Status, ex.Now = status, now
 		in.Log(ex)
 	}
+	log(500)
+	now += int64(60 * time.Second)
 	log(200)
 	log(404)
 	for _, step := range []struct {
@@ -119,13 +125,13 @@ func TestExpire(t *testing.T) {
 		status int // of a request before the scrape, 0 for none
 		want   int
 	}{
-		{"both are new", 0, 0, 2},
+		{"both are new, one was never read in its time", 0, 0, 2},
 		{"not long enough", 59 * time.Second, 200, 2},
 		{"one changed since", time.Second, 0, 1},
 		{"the other too", 60 * time.Second, 0, 0},
 		{"it comes back", 0, 200, 1},
 	} {
-		now = now.Add(step.after)
+		now += int64(step.after)
 		if step.status != 0 {
 			log(step.status)
 		}
@@ -139,12 +145,12 @@ func TestExpire(t *testing.T) {
 }
 
 func TestSeriesAreBounded(t *testing.T) {
-	tab := newTable(100, 0, statusKey.own, func() *count { return new(count) }, (*count).total)
+	tab := newTable(100, 0, statusKey.own, func() *count { return new(count) })
 	for i := range 1000 {
-		tab.get(statusKey{route: fmt.Sprint(i)}).add(1)
+		tab.get(statusKey{route: fmt.Sprint(i)}, 0).add(1)
 	}
 	total := tab.spill.n.Load()
-	tab.each(time.Time{}, func(_ statusKey, c *count) { total += c.n.Load() })
+	tab.each(0, func(_ statusKey, c *count) { total += c.n.Load() })
 	if tab.size.Load() != 100 || total != 1000 || tab.overflow.Load() != 900 {
 		t.Errorf("%d series, %d counted, %d over", tab.size.Load(), total, tab.overflow.Load())
 	}
@@ -167,7 +173,7 @@ func TestConcurrentCounts(t *testing.T) {
 	}
 	wg.Wait()
 	var total uint64
-	shared(t, env).statuses.each(time.Time{}, func(_ statusKey, c *count) { total += c.n.Load() })
+	shared(t, env).statuses.each(0, func(_ statusKey, c *count) { total += c.n.Load() })
 	if total != 4000 {
 		t.Errorf("%d of 4000 requests were counted", total)
 	}
@@ -218,6 +224,39 @@ func TestExtraLabelsAreKept(t *testing.T) {
 	}
 	if err := testutil.CollectAndCompare(shared(t, env), strings.NewReader(want), "apisix_http_status"); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestMetadata tests which labels may be disabled: APISIX, t/plugin/prometheus-label-filter.t.
+func TestMetadata(t *testing.T) {
+	var schema struct {
+		Properties struct {
+			Labels struct {
+				Properties map[string]struct{ Items struct{ Enum []string } }
+			} `json:"disabled_labels"`
+		}
+	}
+	if err := json.Unmarshal(metadataSchema, &schema); err != nil {
+		t.Fatal(err)
+	}
+	metrics := schema.Properties.Labels.Properties
+	var names []string
+	for name, m := range metrics {
+		names = append(names, name)
+		for _, structural := range []string{"code", "type", "layer"} {
+			if slices.Contains(m.Items.Enum, structural) {
+				t.Errorf("%s: %s may be disabled, which would merge what differs (TEST 6)", name, structural)
+			}
+		}
+		if !slices.Contains(m.Items.Enum, "node") {
+			t.Errorf("%s: node may not be disabled", name)
+		}
+	}
+	slices.Sort(names)
+	want := []string{"ai_cache_bypasses_total", "ai_cache_embedding_latency", "ai_cache_hits_total", "ai_cache_misses_total", "bandwidth", "http_latency", "http_status", "llm_active_connections",
+		"llm_completion_tokens", "llm_completion_tokens_dist", "llm_latency", "llm_prompt_tokens", "llm_prompt_tokens_dist"}
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
 	}
 }
 

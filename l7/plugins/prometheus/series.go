@@ -44,24 +44,13 @@ type count struct{ n atomic.Uint64 }
 
 func (c *count) add(n uint64) { c.n.Add(n) }
 
-func (c *count) total() uint64 { return c.n.Load() }
-
 // timing is what takes how long for one set of labels.
 type timing struct {
 	request, upstream, gateway histogram
 }
 
-func (t *timing) total() (n uint64) {
-	for i := range t.request.buckets {
-		n += t.request.buckets[i].Load()
-	}
-	return n
-}
-
 // traffic is the bytes of one set of labels.
 type traffic struct{ ingress, egress atomic.Uint64 }
-
-func (t *traffic) total() uint64 { return t.ingress.Load() + t.egress.Load() }
 
 // maxBuckets is the most bounds of a histogram, as many as config.yaml may have.
 const maxBuckets = 200
@@ -94,9 +83,8 @@ type table[K comparable, V any] struct {
 	shards [256]tableShard[K, V]
 	size   atomic.Int64
 	limit  int64
-	expire time.Duration   // a series that has not changed for that long is dropped; 0 keeps it
-	total  func(*V) uint64 // changes whenever the series does
-	own    func(K) K       // makes a key that may be kept
+	expire time.Duration // a series that has not changed for that long is dropped; 0 keeps it
+	own    func(K) K     // makes a key that may be kept
 	fresh  func() *V
 	// Overflow counts what went to spill because there are too many series.
 	overflow atomic.Uint64
@@ -108,34 +96,38 @@ type tableShard[K comparable, V any] struct {
 	mu sync.Mutex
 }
 
-// series is one set of labels. What expire needs belongs to the collector, so that counting costs no clock.
+// series is one set of labels.
 type series[V any] struct {
 	v       *V
-	total   uint64
-	changed time.Time
+	changed atomic.Int64 // plugin.Clock of the last request, kept for expire only
 }
 
-func newTable[K comparable, V any](limit int64, expire time.Duration, own func(K) K, fresh func() *V, total func(*V) uint64) *table[K, V] {
-	t := &table[K, V]{seed: maphash.MakeSeed(), limit: limit, expire: expire, total: total, own: own, fresh: fresh, spill: fresh()}
+func newTable[K comparable, V any](limit int64, expire time.Duration, own func(K) K, fresh func() *V) *table[K, V] {
+	t := &table[K, V]{seed: maphash.MakeSeed(), limit: limit, expire: expire, own: own, fresh: fresh, spill: fresh()}
 	for i := range t.shards {
 		t.shards[i].m.Store(&map[K]*series[V]{})
 	}
 	return t
 }
 
-func (t *table[K, V]) get(k K) *V {
+// get finds or begins a series for a request that ends now.
+func (t *table[K, V]) get(k K, now int64) *V {
 	s := &t.shards[maphash.Comparable(t.seed, k)%uint64(len(t.shards))]
 	if v := (*s.m.Load())[k]; v != nil {
+		if t.expire > 0 {
+			v.changed.Store(now)
+		}
 		return v.v
 	}
-	return t.add(s, k)
+	return t.add(s, k, now)
 }
 
-func (t *table[K, V]) add(s *tableShard[K, V], k K) *V {
+func (t *table[K, V]) add(s *tableShard[K, V], k K, now int64) *V {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := *s.m.Load()
 	if v := old[k]; v != nil {
+		v.changed.Store(now)
 		return v.v
 	}
 	if t.size.Load() >= t.limit {
@@ -146,14 +138,14 @@ func (t *table[K, V]) add(s *tableShard[K, V], k K) *V {
 	grown := make(map[K]*series[V], len(old)+1)
 	maps.Copy(grown, old)
 	v := &series[V]{v: t.fresh()}
+	v.changed.Store(now)
 	grown[t.own(k)] = v
 	s.m.Store(&grown)
 	return v.v
 }
 
-// each calls f for every series. It first drops those that have not changed since expire ago, as far as calls of each have seen; a request that is just being counted
-// into such a series is lost. One call at a time.
-func (t *table[K, V]) each(now time.Time, f func(K, *V)) {
+// each calls f for every series. It first drops those that have not changed since expire ago; a request that is just being counted into such a series is lost.
+func (t *table[K, V]) each(now int64, f func(K, *V)) {
 	for i := range t.shards {
 		s := &t.shards[i]
 		if t.expire > 0 {
@@ -165,16 +157,13 @@ func (t *table[K, V]) each(now time.Time, f func(K, *V)) {
 	}
 }
 
-func (t *table[K, V]) dropOld(s *tableShard[K, V], now time.Time) {
+func (t *table[K, V]) dropOld(s *tableShard[K, V], now int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := *s.m.Load()
 	kept := make(map[K]*series[V], len(old))
 	for k, v := range old {
-		if n := t.total(v.v); n != v.total || v.changed.IsZero() {
-			v.total, v.changed = n, now
-		}
-		if now.Sub(v.changed) < t.expire {
+		if now-v.changed.Load() < int64(t.expire) {
 			kept[k] = v
 		}
 	}
